@@ -1,0 +1,3 @@
+module ringmq/interop
+
+go 1.21
