@@ -1,0 +1,148 @@
+//! The string-to-string map of a command, without a map.
+//!
+//! Owns [`Ext`]: a bounded inline list of where each key and value lies in the header. Reading a
+//! header fills it in one pass; typed headers (`header!`) then walk it once.
+//! Never allocates, never copies a value, never grows beyond [`EXT_LIMIT`].
+
+pub(crate) mod binary;
+pub(crate) mod json;
+
+use crate::text::Text;
+use arrayvec::ArrayVec;
+use std::fmt;
+
+/// The most entries one command may carry. The widest standard header (pull) has 18 fields; signing,
+/// namespaces, tracing and zones add fewer than ten. Beyond this a command is refused.
+pub const EXT_LIMIT: usize = 48;
+
+/// The longest key that is compared after undoing JSON escapes. No known key comes near; a longer
+/// escaped key is unknown by definition and skipped.
+const ESCAPED_KEY_LIMIT: usize = 64;
+
+/// The top bit of a length: the text still carries JSON escapes. Headers are shorter than 2^24.
+const ESCAPED: u32 = 1 << 31;
+
+/// Where one text lies in the header.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    at: u32,
+    /// Length, with [`ESCAPED`] in the top bit.
+    len: u32,
+}
+
+impl Span {
+    /// `at..end` of a header, which the frame limit keeps below 2^24 bytes.
+    #[inline]
+    pub(crate) fn new(at: usize, end: usize, escaped: bool) -> Self {
+        let len = (end - at) as u32;
+        Span {
+            at: at as u32,
+            len: if escaped { len | ESCAPED } else { len },
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    key: Span,
+    value: Span,
+}
+
+/// The extension fields of one command, borrowed from its header.
+#[derive(Clone)]
+pub struct Ext<'a> {
+    header: &'a [u8],
+    entries: ArrayVec<Entry, EXT_LIMIT>,
+}
+
+impl<'a> Ext<'a> {
+    /// No entries, over the header that spans will point into.
+    #[inline]
+    pub(crate) fn over(header: &'a [u8]) -> Self {
+        Ext {
+            header,
+            entries: ArrayVec::new(),
+        }
+    }
+
+    /// No entries at all.
+    pub fn empty() -> Self {
+        Ext::over(&[])
+    }
+
+    /// Adds an entry; `false` when the list is full.
+    ///
+    /// The caller has checked that both spans lie inside the header and are valid UTF-8 with
+    /// well-formed escapes: [`Ext::text`] relies on it.
+    #[inline]
+    pub(crate) fn push(&mut self, key: Span, value: Span) -> bool {
+        self.entries.try_push(Entry { key, value }).is_ok()
+    }
+
+    /// The text a span points at. Falls back to the empty text if the span is not a string of the
+    /// header, which the parsers rule out.
+    #[inline]
+    pub(crate) fn text(&self, span: Span) -> Text<'a> {
+        let at = span.at as usize;
+        let end = at + (span.len & !ESCAPED) as usize;
+        let Some(bytes) = self.header.get(at..end) else {
+            return Text::EMPTY;
+        };
+        // SAFETY: every span was made by `json` or `binary`. `json` validates the whole header as
+        // UTF-8 first and cuts only at ASCII quotes or around ASCII tokens; `binary` validates each
+        // key and value by itself. The header is borrowed immutably since then.
+        let raw = unsafe { std::str::from_utf8_unchecked(bytes) };
+        Text::checked(raw, span.len & ESCAPED != 0)
+    }
+
+    /// How many entries there are, repeated keys counted each time.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All entries in the order received. Of a repeated key the last one counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + '_ {
+        self.entries
+            .iter()
+            .map(|entry| (self.text(entry.key), self.text(entry.value)))
+    }
+
+    /// Calls `visit` for every entry whose key can be a field name.
+    #[inline]
+    pub fn each(&self, mut visit: impl FnMut(&str, Text<'a>)) {
+        for entry in &self.entries {
+            let value = self.text(entry.value);
+            let key = self.text(entry.key);
+            match key.as_plain() {
+                Some(key) => visit(key, value),
+                None => {
+                    let mut scratch = [0; ESCAPED_KEY_LIMIT];
+                    if let Some(key) = key.decode_in(&mut scratch) {
+                        visit(key, value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The value of one key. For a whole header use `Header::decode`, which walks the list once.
+    pub fn get(&self, key: &str) -> Option<Text<'a>> {
+        let found = self
+            .entries
+            .iter()
+            .rev()
+            .find(|entry| self.text(entry.key).eq_str(key))?;
+        Some(self.text(found.value))
+    }
+}
+
+impl fmt::Debug for Ext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
