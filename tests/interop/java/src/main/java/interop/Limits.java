@@ -104,7 +104,9 @@ final class Limits {
         byte[] more = noise(MAX / 4 + 1);
         MQBrokerException refused = Check.fails(MQBrokerException.class,
             () -> producer.send(List.of(new Message(topic, more), new Message(topic, more), new Message(topic, more), new Message(topic, more))));
-        Check.equal("code", 13, refused.getResponseCode());
+        // The Apache broker answers 1 here, 13 for a single message.
+        Check.that(refused.getResponseCode() == 13 || refused.getResponseCode() == 1, "code " + refused.getResponseCode());
+        stage.note("code " + refused.getResponseCode() + ": " + refused.getErrorMessage());
     }
 
     static void longTopic(Stage stage) throws Exception {
@@ -140,6 +142,6 @@ final class Limits {
         MQBrokerException refused = Check.fails(MQBrokerException.class, () -> producer.send(message));
         Check.equal("code", 13, refused.getResponseCode());
         String remark = String.valueOf(refused.getErrorMessage());
-        Check.that(remark.contains("32767"), "the remark does not name the limit: " + remark);
+        Check.that(remark.contains("32767") || remark.contains("32KB"), "the remark does not name the limit: " + remark);
     }
 }
