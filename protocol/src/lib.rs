@@ -1,12 +1,23 @@
 //! RocketMQ's remoting protocol as types (skeleton; map follows).
 #![warn(missing_docs)]
 
+pub mod batch;
 pub mod command;
 pub mod encode;
 pub mod ext;
 pub mod frame;
 pub mod header;
 pub mod headers;
+pub mod hosts;
+pub mod ids;
 pub mod language;
+pub mod names;
+pub mod offset;
+pub mod perm;
+pub mod properties;
+pub mod pull_flag;
+pub mod record;
+pub mod sys_flag;
+pub mod tags;
 pub mod text;
 pub mod wire;

@@ -1,0 +1,200 @@
+//! The properties string: `key 0x01 value 0x02`, repeated (protocol.md 4.4).
+//!
+//! Owns scanning, finding and building such strings, and the names that RocketMQ reserves. Works on
+//! the decoded string; never builds a map.
+
+/// Between a key and its value.
+pub const KEY_VALUE: u8 = 0x01;
+
+/// Behind a value; may be missing behind the last one.
+pub const PAIR_END: u8 = 0x02;
+
+/// The longest properties string: its length is an int16 in the record.
+pub const PROPERTIES_LIMIT: usize = i16::MAX as usize;
+
+/// The pairs of a properties string in order. Pieces without a key or without a separator are skipped,
+/// as RocketMQ's decoder does.
+pub fn iter(properties: &str) -> Pairs<'_> {
+    Pairs { rest: properties }
+}
+
+/// Iterator over the pairs of a properties string.
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let piece = match memchr::memchr(PAIR_END, self.rest.as_bytes()) {
+                Some(end) => {
+                    let piece = &self.rest[..end];
+                    self.rest = &self.rest[end + 1..];
+                    piece
+                }
+                None => std::mem::take(&mut self.rest),
+            };
+            if let Some(at) = memchr::memchr(KEY_VALUE, piece.as_bytes()).filter(|&at| at > 0) {
+                return Some((&piece[..at], &piece[at + 1..]));
+            }
+        }
+        None
+    }
+}
+
+/// The value of `key`; of a repeated key the last one, as Java's map keeps it.
+pub fn find<'a>(properties: &'a str, key: &str) -> Option<&'a str> {
+    iter(properties)
+        .filter(|(name, _)| *name == key)
+        .last()
+        .map(|(_, value)| value)
+}
+
+/// Appends one pair, with a separator before it if the string so far lacks its last one.
+///
+/// Neither key nor value may contain the separators; the caller has checked text that came from a
+/// client with [`is_clean`].
+pub fn append(out: &mut Vec<u8>, key: &str, value: &str) {
+    debug_assert!(is_clean(key) && is_clean(value));
+    if out.last().is_some_and(|&last| last != PAIR_END) {
+        out.push(PAIR_END);
+    }
+    out.extend_from_slice(key.as_bytes());
+    out.push(KEY_VALUE);
+    out.extend_from_slice(value.as_bytes());
+    out.push(PAIR_END);
+}
+
+/// Whether text can be a key or a value.
+pub fn is_clean(text: &str) -> bool {
+    memchr::memchr2(KEY_VALUE, PAIR_END, text.as_bytes()).is_none()
+}
+
+/// Builds a properties string from pairs.
+pub fn build<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> String {
+    let mut out = Vec::new();
+    for (key, value) in pairs {
+        append(&mut out, key, value);
+    }
+    String::from_utf8(out).expect("made of strings and ASCII separators")
+}
+
+macro_rules! reserved {
+    ($($name:ident = $wire:literal;)*) => {
+        /// The property names RocketMQ reserves (RocketMQ: `MessageConst`), protocol.md 5.10.
+        #[allow(missing_docs)]
+        pub mod names {
+            $(pub const $name: &str = $wire;)*
+
+            /// Every reserved name. Names under [`TRANSIENT_PREFIX`] are reserved too.
+            pub const RESERVED: &[&str] = &[$($name,)*];
+        }
+    };
+}
+
+reserved! {
+    KEYS = "KEYS";
+    TAGS = "TAGS";
+    WAIT = "WAIT";
+    DELAY = "DELAY";
+    RETRY_TOPIC = "RETRY_TOPIC";
+    REAL_TOPIC = "REAL_TOPIC";
+    REAL_QID = "REAL_QID";
+    TRAN_MSG = "TRAN_MSG";
+    PGROUP = "PGROUP";
+    MIN_OFFSET = "MIN_OFFSET";
+    MAX_OFFSET = "MAX_OFFSET";
+    BUYER_ID = "BUYER_ID";
+    ORIGIN_MESSAGE_ID = "ORIGIN_MESSAGE_ID";
+    TRANSFER_FLAG = "TRANSFER_FLAG";
+    CORRECTION_FLAG = "CORRECTION_FLAG";
+    MQ2_FLAG = "MQ2_FLAG";
+    RECONSUME_TIME = "RECONSUME_TIME";
+    MSG_REGION = "MSG_REGION";
+    TRACE_ON = "TRACE_ON";
+    UNIQ_KEY = "UNIQ_KEY";
+    EXTEND_UNIQ_INFO = "EXTEND_UNIQ_INFO";
+    MAX_RECONSUME_TIMES = "MAX_RECONSUME_TIMES";
+    CONSUME_START_TIME = "CONSUME_START_TIME";
+    INNER_NUM = "INNER_NUM";
+    INNER_BASE = "INNER_BASE";
+    DUP_INFO = "DUP_INFO";
+    CHECK_IMMUNITY_TIME_IN_SECONDS = "CHECK_IMMUNITY_TIME_IN_SECONDS";
+    TRAN_PREPARED_QUEUE_OFFSET = "TRAN_PREPARED_QUEUE_OFFSET";
+    TRANSACTION_ID = "__transactionId__";
+    TRANSACTION_CHECK_TIMES = "TRANSACTION_CHECK_TIMES";
+    INSTANCE_ID = "INSTANCE_ID";
+    CORRELATION_ID = "CORRELATION_ID";
+    REPLY_TO_CLIENT = "REPLY_TO_CLIENT";
+    TTL = "TTL";
+    ARRIVE_TIME = "ARRIVE_TIME";
+    PUSH_REPLY_TIME = "PUSH_REPLY_TIME";
+    CLUSTER = "CLUSTER";
+    MSG_TYPE = "MSG_TYPE";
+    POP_CK = "POP_CK";
+    POP_CK_OFFSET = "POP_CK_OFFSET";
+    FIRST_POP_TIME = "1ST_POP_TIME";
+    SHARDING_KEY = "__SHARDINGKEY";
+    FORWARD_QUEUE_ID = "PROPERTY_FORWARD_QUEUE_ID";
+    REDIRECT = "REDIRECT";
+    INNER_MULTI_DISPATCH = "INNER_MULTI_DISPATCH";
+    INNER_MULTI_QUEUE_OFFSET = "INNER_MULTI_QUEUE_OFFSET";
+    TRACE_CONTEXT = "TRACE_CONTEXT";
+    TIMER_DELAY_SEC = "TIMER_DELAY_SEC";
+    TIMER_DELAY_MS = "TIMER_DELAY_MS";
+    TIMER_DELIVER_MS = "TIMER_DELIVER_MS";
+    TIMER_ENQUEUE_MS = "TIMER_ENQUEUE_MS";
+    TIMER_DEQUEUE_MS = "TIMER_DEQUEUE_MS";
+    TIMER_ROLL_TIMES = "TIMER_ROLL_TIMES";
+    TIMER_OUT_MS = "TIMER_OUT_MS";
+    TIMER_DEL_UNIQKEY = "TIMER_DEL_UNIQKEY";
+    TIMER_DELAY_LEVEL = "TIMER_DELAY_LEVEL";
+    BORN_HOST = "__BORNHOST";
+    BORN_TIMESTAMP = "BORN_TIMESTAMP";
+    TRANSIENT_PREFIX = "__RMQ.TRANSIENT.";
+    CRC32 = "__CRC32#";
+    DLQ_ORIGIN_TOPIC = "DLQ_ORIGIN_TOPIC";
+    DLQ_ORIGIN_MESSAGE_ID = "DLQ_ORIGIN_MESSAGE_ID";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_found_and_broken_pieces_skipped() {
+        let text = "TAGS\u{1}a\u{2}lonely\u{2}\u{1}v\u{2}empty\u{1}\u{2}\u{2}KEYS\u{1}k\u{1}2";
+        let pairs: Vec<_> = iter(text).collect();
+        assert_eq!(pairs, [("TAGS", "a"), ("empty", ""), ("KEYS", "k\u{1}2")]);
+        assert_eq!(find(text, "KEYS"), Some("k\u{1}2"));
+        assert_eq!(find(text, "lonely"), None);
+        assert_eq!(iter("").next(), None);
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_key_counts() {
+        assert_eq!(find("a\u{1}1\u{2}a\u{1}2\u{2}", "a"), Some("2"));
+    }
+
+    #[test]
+    fn appending_closes_an_open_pair() {
+        let mut out = b"a\x011".to_vec();
+        append(&mut out, "b", "2");
+        assert_eq!(out, b"a\x011\x02b\x012\x02");
+        assert_eq!(
+            build([("a", "1"), ("名", "值")]),
+            "a\u{1}1\u{2}名\u{1}值\u{2}"
+        );
+    }
+
+    #[test]
+    fn reserved_names_are_distinct() {
+        let mut names = names::RESERVED.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), names::RESERVED.len());
+    }
+}
