@@ -1,0 +1,380 @@
+//! One queue: from a consumer's offset to a place in the log.
+//!
+//! Owns the entries of the messages the log still has, in pages, and the queue's three offsets
+//! (`min <= visible <= max`). Never reads the log; whoever appends pushes the entry in the same call, and whoever learns
+//! that something became durable makes it visible.
+
+use std::collections::VecDeque;
+
+use super::limits::{PAGE_ENTRIES, POSITION_END, RECORD_MAX};
+use ringmq_protocol::offset::Position;
+
+/// What a consumer needs to find one message, and the broker to decide whether he wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub position: Position,
+    pub size: u32,
+    /// Java's `String.hashCode` of the TAGS property, 0 without one (RocketMQ's tagsCode is this, sign-extended).
+    pub tag_hash: i32,
+}
+
+impl Entry {
+    /// The position after the record: once durable, the message survives.
+    #[inline]
+    pub fn end(&self) -> Position {
+        Position(self.position.0 + u64::from(self.size))
+    }
+}
+
+/// An entry in 16 bytes: position (48 bits), size (24), tag hash (32), store time since the page's first entry (24, ms).
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    position_and_low_time: u64,
+    size_high_time_and_tag: u64,
+}
+
+/// Entries whose times lie further apart are in different pages: 4 hours 39 minutes.
+const TIME_SPAN_MS: i64 = (1 << 24) - 1;
+
+impl Packed {
+    #[inline]
+    fn new(entry: &Entry, after_ms: u32) -> Self {
+        let after = u64::from(after_ms);
+        Packed {
+            position_and_low_time: entry.position.0 << 16 | after & 0xffff,
+            size_high_time_and_tag: u64::from(entry.size) << 40 | (after >> 16) << 32 | u64::from(entry.tag_hash as u32),
+        }
+    }
+
+    #[inline]
+    fn position(self) -> u64 {
+        self.position_and_low_time >> 16
+    }
+
+    #[inline]
+    fn after_ms(self) -> i64 {
+        ((self.size_high_time_and_tag >> 32 & 0xff) << 16 | self.position_and_low_time & 0xffff) as i64
+    }
+
+    #[inline]
+    fn entry(self) -> Entry {
+        Entry {
+            position: Position(self.position()),
+            size: (self.size_high_time_and_tag >> 40) as u32,
+            tag_hash: self.size_high_time_and_tag as u32 as i32,
+        }
+    }
+}
+
+const _: () = assert!(POSITION_END < 1 << 48);
+const _: () = assert!(RECORD_MAX < 1 << 24);
+
+/// Consecutive entries. Not all pages are full: a long silence starts a new one.
+#[derive(Debug)]
+struct Page {
+    first: u64,
+    first_ms: i64,
+    entries: Vec<Packed>,
+}
+
+impl Page {
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Store time of the page's last entry.
+    fn last_ms(&self) -> i64 {
+        self.first_ms + self.entries.last().map_or(0, |entry| entry.after_ms())
+    }
+}
+
+/// The entries of one queue and how far consumers may see.
+#[derive(Debug, Default)]
+pub struct ConsumeQueue {
+    min: u64,
+    max: u64,
+    visible: u64,
+    pages: VecDeque<Page>,
+}
+
+impl ConsumeQueue {
+    /// A queue without messages whose next one gets offset `next`.
+    pub fn starting_at(next: u64) -> Self {
+        ConsumeQueue { min: next, max: next, visible: next, pages: VecDeque::new() }
+    }
+
+    /// Offset of the oldest message the log still has; `max` when there is none.
+    #[inline]
+    pub fn min(&self) -> u64 {
+        self.min
+    }
+
+    /// Offset the next message gets.
+    #[inline]
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Consumers see what lies below.
+    #[inline]
+    pub fn visible(&self) -> u64 {
+        self.visible
+    }
+
+    /// Whether the log has no message of this queue.
+    pub fn is_empty(&self) -> bool {
+        self.min == self.max
+    }
+
+    /// Adds a message, not visible yet, and returns its offset. Positions ascend. A store time below that of the message
+    /// before (the wall clock went back) counts as equal to it, so that times ascend, too.
+    #[inline]
+    pub fn push(&mut self, entry: Entry, store_ms: i64) -> u64 {
+        assert!(u64::from(entry.size) <= RECORD_MAX);
+        let offset = self.max;
+        let fitting = self.pages.back_mut().filter(|page| page.entries.len() < PAGE_ENTRIES);
+        let fitting = fitting.filter(|page| store_ms - page.first_ms <= TIME_SPAN_MS);
+        if let Some(page) = fitting {
+            let last = page.entries.last().expect("a page is made for an entry");
+            assert!(last.position() < entry.position.0, "a queue follows its log");
+            let after = (store_ms - page.first_ms).max(last.after_ms());
+            page.entries.push(Packed::new(&entry, after as u32));
+        } else {
+            self.push_page(entry, store_ms);
+        }
+        self.max += 1;
+        offset
+    }
+
+    fn push_page(&mut self, entry: Entry, store_ms: i64) {
+        let last_ms = self.pages.back().map_or(i64::MIN, Page::last_ms);
+        if let Some(last) = self.pages.back().and_then(|page| page.entries.last()) {
+            assert!(last.position() < entry.position.0, "a queue follows its log");
+        }
+        // A busy queue gets its page at once; of a million quiet ones each pays for what it holds.
+        let capacity = if self.pages.is_empty() { 4 } else { PAGE_ENTRIES };
+        let mut entries = Vec::with_capacity(capacity);
+        entries.push(Packed::new(&entry, 0));
+        self.pages.push_back(Page { first: self.max, first_ms: store_ms.max(last_ms), entries });
+    }
+
+    /// Adds a message that recovery found, whose record says its offset. An empty queue starts there.
+    ///
+    /// # Errors
+    /// [`Gap`] if it does not follow the one before.
+    pub(crate) fn push_at(&mut self, offset: u64, entry: Entry, store_ms: i64) -> Result<(), Gap> {
+        if self.pages.is_empty() {
+            (self.min, self.max, self.visible) = (offset, offset, offset);
+        }
+        let follows = self.pages.back().and_then(|page| page.entries.last()).is_none_or(|last| last.position() < entry.position.0);
+        if offset != self.max || !follows || u64::from(entry.size) > RECORD_MAX {
+            return Err(Gap { expected: self.max });
+        }
+        self.push(entry, store_ms);
+        Ok(())
+    }
+
+    /// Lets consumers see what lies below `to`.
+    #[inline]
+    pub fn show(&mut self, to: u64) {
+        assert!(self.visible <= to && to <= self.max, "visibility only grows and ends with the queue");
+        self.visible = to;
+    }
+
+    /// Lets consumers see what is durable: messages that end at or below `durable`. Returns `visible`.
+    pub fn show_durable(&mut self, durable: Position) -> u64 {
+        while self.visible < self.max && self.entry(self.visible).is_some_and(|entry| entry.end() <= durable) {
+            self.visible += 1;
+        }
+        self.visible
+    }
+
+    /// Number of the page `offset` lies in.
+    #[inline]
+    fn page_of(&self, offset: u64) -> Option<usize> {
+        if offset < self.min || offset >= self.max {
+            return None;
+        }
+        let last = self.pages.len() - 1;
+        if self.pages[last].first <= offset {
+            return Some(last);
+        }
+        Some(self.pages.partition_point(|page| page.first <= offset) - 1)
+    }
+
+    /// The entry of one message, visible or not.
+    #[inline]
+    pub fn entry(&self, offset: u64) -> Option<Entry> {
+        let page = &self.pages[self.page_of(offset)?];
+        Some(page.entries[(offset - page.first) as usize].entry())
+    }
+
+    /// When a message was stored, ms; never below that of the message before it.
+    pub fn store_ms(&self, offset: u64) -> Option<i64> {
+        let page = &self.pages[self.page_of(offset)?];
+        Some(page.first_ms + page.entries[(offset - page.first) as usize].after_ms())
+    }
+
+    /// Entries of the visible messages from `from` on, at most `count`; empty if `from` is not between `min` and `visible`.
+    #[inline]
+    pub fn entries(&self, from: u64, count: usize) -> Entries<'_> {
+        let end = self.visible.min(from.saturating_add(count as u64));
+        let page = self.page_of(from).unwrap_or(self.pages.len());
+        Entries { queue: self, page, next: from, end }
+    }
+
+    /// Offset of the first message stored at or after `ms`; `max` if all are older.
+    pub fn first_since(&self, ms: i64) -> u64 {
+        // The last page that starts before `ms` is the only one that can hold both sides of it.
+        let later = self.pages.partition_point(|page| page.first_ms < ms);
+        let Some(page) = later.checked_sub(1).map(|index| &self.pages[index]) else { return self.min };
+        let within = page.entries.partition_point(|entry| page.first_ms + entry.after_ms() < ms);
+        (page.first + within as u64).max(self.min)
+    }
+
+    /// Offset of the last message stored at or before `ms`; `None` if all are younger.
+    pub fn last_until(&self, ms: i64) -> Option<u64> {
+        self.first_since(ms.checked_add(1)?).checked_sub(1).filter(|offset| *offset >= self.min)
+    }
+
+    /// The entries whose positions lie in `from..to`, visible or not, for a segment's index.
+    pub(crate) fn entries_between(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, Entry, i64)> + '_ {
+        let starts_before = |page: &Page| page.entries[0].position() < from;
+        let first = self.pages.partition_point(starts_before).saturating_sub(1);
+        let pages = self.pages.range(first.min(self.pages.len())..);
+        let all = pages.flat_map(|page| {
+            page.entries.iter().zip(page.first..page.end()).map(|(packed, offset)| {
+                (offset, packed.entry(), page.first_ms + packed.after_ms())
+            })
+        });
+        let min = self.min;
+        all.skip_while(move |(offset, entry, _)| entry.position.0 < from || *offset < min)
+            .take_while(move |(_, entry, _)| entry.position.0 < to)
+    }
+
+    /// Heap bytes held.
+    pub fn memory(&self) -> usize {
+        let pages = self.pages.capacity() * size_of::<Page>();
+        pages + self.pages.iter().map(|page| page.entries.capacity() * size_of::<Packed>()).sum::<usize>()
+    }
+}
+
+/// A message that does not follow its predecessor in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) expected: u64,
+}
+
+/// Consecutive entries with their offsets.
+#[derive(Debug, Clone)]
+pub struct Entries<'a> {
+    queue: &'a ConsumeQueue,
+    page: usize,
+    next: u64,
+    end: u64,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = (u64, Entry);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u64, Entry)> {
+        if self.next >= self.end {
+            return None;
+        }
+        let mut page = self.queue.pages.get(self.page)?;
+        if self.next == page.end() {
+            self.page += 1;
+            page = self.queue.pages.get(self.page)?;
+        }
+        let offset = self.next;
+        self.next += 1;
+        Some((offset, page.entries[(offset - page.first) as usize].entry()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entry(n: u64) -> Entry {
+        Entry { position: Position(40 + n * 100), size: 90, tag_hash: n as i32 - 5 }
+    }
+
+    fn queue_of(times: &[i64]) -> ConsumeQueue {
+        let mut queue = ConsumeQueue::starting_at(10);
+        for (n, ms) in times.iter().enumerate() {
+            assert_eq!(queue.push(entry(n as u64), *ms), 10 + n as u64);
+        }
+        queue
+    }
+
+    #[test]
+    fn extremes_survive_packing() {
+        for tag_hash in [i32::MIN, -1, 0, 1, i32::MAX] {
+            let entry = Entry { position: Position(POSITION_END), size: RECORD_MAX as u32, tag_hash };
+            let packed = Packed::new(&entry, TIME_SPAN_MS as u32);
+            assert_eq!((packed.entry(), packed.after_ms()), (entry, TIME_SPAN_MS));
+        }
+    }
+
+    #[test]
+    fn only_the_visible_is_given_out() {
+        let mut queue = queue_of(&[5; 300]);
+        assert_eq!(queue.entries(10, 1000).count(), 0);
+        queue.show(10 + 200);
+        assert_eq!(queue.entries(10, 1000).count(), 200);
+        assert_eq!(queue.entries(137, 2).collect::<Vec<_>>(), vec![(137, entry(127)), (138, entry(128))]);
+        assert_eq!(queue.show_durable(entry(249).end()), 260);
+        assert_eq!(queue.entries(255, 1000).last(), Some((259, entry(249))));
+        assert_eq!(queue.entries(9, 5).count(), 0);
+        assert_eq!(queue.entries(310, 5).count(), 0);
+        assert_eq!(queue.entries(u64::MAX, usize::MAX).count(), 0);
+    }
+
+    #[test]
+    fn an_empty_queue_answers_too() {
+        let queue = ConsumeQueue::default();
+        assert_eq!((queue.first_since(5), queue.last_until(5), queue.entry(0)), (0, None, None));
+        assert_eq!(queue.entries(0, 10).count(), 0);
+        assert_eq!(queue.entries_between(0, 100).count(), 0);
+    }
+
+    #[test]
+    fn recovery_may_start_anywhere_but_not_jump() {
+        let mut queue = ConsumeQueue::starting_at(3);
+        assert_eq!(queue.push_at(7, entry(0), 1), Ok(()));
+        assert_eq!(queue.push_at(9, entry(1), 1), Err(Gap { expected: 8 }));
+        assert_eq!(queue.push_at(8, entry(0), 1), Err(Gap { expected: 8 }));
+        assert_eq!(queue.push_at(8, entry(1), 1), Ok(()));
+        assert_eq!((queue.min(), queue.max()), (7, 9));
+    }
+
+    proptest! {
+        #[test]
+        fn times_are_found(steps in proptest::collection::vec(prop_oneof![-5i64..20, Just(0), Just(TIME_SPAN_MS), Just(TIME_SPAN_MS + 1)], 1..400), probe in any::<prop::sample::Index>(), by in -2i64..3) {
+            let mut now = 1_000_000;
+            let times: Vec<i64> = steps.iter().map(|step| { now += step; now }).collect();
+            let queue = queue_of(&times);
+            // What the queue says: times that never fall.
+            let mut ascending = times.clone();
+            for n in 1..ascending.len() { ascending[n] = ascending[n].max(ascending[n - 1]); }
+            for (n, ms) in ascending.iter().enumerate() { prop_assert_eq!(queue.store_ms(10 + n as u64), Some(*ms)); }
+            let ms = ascending[probe.index(ascending.len())] + by;
+            let first = ascending.iter().position(|time| *time >= ms).unwrap_or(ascending.len());
+            prop_assert_eq!(queue.first_since(ms), 10 + first as u64);
+            let last = ascending.iter().rposition(|time| *time <= ms).map(|n| 10 + n as u64);
+            prop_assert_eq!(queue.last_until(ms), last);
+        }
+
+        #[test]
+        fn a_range_of_the_log_finds_its_entries(count in 1usize..400, from in 0u64..45_000, len in 0u64..45_000) {
+            let queue = queue_of(&vec![1; count]);
+            let found: Vec<_> = queue.entries_between(from, from + len).map(|(offset, entry, _)| (offset, entry)).collect();
+            let expected: Vec<_> = (0..count as u64).map(|n| (10 + n, entry(n)))
+                .filter(|(_, entry)| (from..from + len).contains(&entry.position.0)).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! From a message key to places in the log.
+//!
+//! Owns, per segment, sorted runs of words that join a piece of a key's hash with a place. It answers with candidates: two
+//! keys may share a hash, so whoever asks compares the record's own key. Never reads the log.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use super::limits::{KEY_RUN, SEGMENT_MAX};
+use ringmq_protocol::offset::Position;
+use super::segment::{Layout, SegmentBase};
+
+/// Low bits of a word: the place within the segment. The rest is the low bits of the hash.
+const PLACE_BITS: u32 = 30;
+const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
+const _: () = assert!(SEGMENT_MAX <= 1 << PLACE_BITS);
+
+/// The hash of a key of a topic (also of a unique id). Part of the disk format, `docs/storage-format.md` section 5.
+#[inline]
+pub fn key_hash(topic: &str, key: &str) -> u64 {
+    let mut words = Words { word: 0, filled: 0, hash: (topic.len() + 1 + key.len()) as u64 };
+    words.take(topic.as_bytes());
+    words.take(b"#");
+    words.take(key.as_bytes());
+    words.finish()
+}
+
+/// Cuts a byte stream into 8-byte words and mixes them.
+struct Words {
+    word: u64,
+    filled: usize,
+    hash: u64,
+}
+
+impl Words {
+    #[inline]
+    fn take(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while self.filled != 0 && !rest.is_empty() {
+            self.byte(rest[0]);
+            rest = &rest[1..];
+        }
+        let (whole, last) = rest.as_chunks::<8>();
+        for word in whole {
+            self.mix(u64::from_be_bytes(*word));
+        }
+        for byte in last {
+            self.byte(*byte);
+        }
+    }
+
+    #[inline]
+    fn byte(&mut self, byte: u8) {
+        self.word = self.word << 8 | u64::from(byte);
+        self.filled += 1;
+        if self.filled == 8 {
+            self.mix(self.word);
+            (self.word, self.filled) = (0, 0);
+        }
+    }
+
+    #[inline]
+    fn mix(&mut self, word: u64) {
+        self.hash = (self.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.hash ^= self.hash >> 32;
+    }
+
+    #[inline]
+    fn finish(mut self) -> u64 {
+        while self.filled != 0 {
+            self.byte(0);
+        }
+        let hash = self.hash.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        hash ^ hash >> 32
+    }
+}
+
+/// The keys of one segment's messages.
+#[derive(Debug)]
+pub(crate) struct SegmentKeys {
+    base: SegmentBase,
+    earliest_ms: i64,
+    latest_ms: i64,
+    /// All sorted but the last, which is sorted when it is full.
+    runs: Vec<Vec<u64>>,
+}
+
+impl SegmentKeys {
+    /// The keys as an index file has them; `None` if a run is not ascending.
+    pub(crate) fn load(base: SegmentBase, times: RangeInclusive<i64>, runs: Vec<Vec<u64>>) -> Option<Self> {
+        let sorted = runs.iter().all(|run| run.is_sorted());
+        sorted.then_some(SegmentKeys { base, earliest_ms: *times.start(), latest_ms: *times.end(), runs })
+    }
+
+    /// Earliest and latest store time.
+    pub(crate) fn times(&self) -> RangeInclusive<i64> {
+        self.earliest_ms..=self.latest_ms
+    }
+
+    /// The runs, all of them sorted.
+    pub(crate) fn sorted_runs(&mut self) -> &[Vec<u64>] {
+        if let Some(last) = self.runs.last_mut() {
+            last.sort_unstable();
+        }
+        &self.runs
+    }
+
+    /// Places of a hash below `before`, in no particular order.
+    fn find(&self, hash: u64, before: Position, out: &mut Vec<Position>) {
+        let low = hash << PLACE_BITS;
+        let high = low | PLACE_MASK;
+        let mut take = |word: u64| {
+            let position = Position(self.base.0 + (word & PLACE_MASK));
+            if position < before {
+                out.push(position);
+            }
+        };
+        for run in &self.runs {
+            if run.len() < KEY_RUN && !run.is_sorted() {
+                run.iter().copied().filter(|word| (low..=high).contains(word)).for_each(&mut take);
+            } else {
+                let from = run.partition_point(|word| *word < low);
+                run[from..].iter().copied().take_while(|word| *word <= high).for_each(&mut take);
+            }
+        }
+    }
+}
+
+/// The keys of all messages the log still has.
+#[derive(Debug)]
+pub struct KeyIndex {
+    layout: Layout,
+    segments: VecDeque<SegmentKeys>,
+}
+
+impl KeyIndex {
+    /// An index without keys.
+    pub fn new(layout: Layout) -> Self {
+        KeyIndex { layout, segments: VecDeque::new() }
+    }
+
+    /// Notes that the message at `position`, stored at `store_ms`, has a key with this hash. Positions never descend.
+    #[inline]
+    pub fn add(&mut self, hash: u64, position: Position, store_ms: i64) {
+        let base = self.layout.segment_of(position);
+        if self.segments.back().is_none_or(|last| last.base != base) {
+            self.open(base);
+        }
+        let segment = self.segments.back_mut().expect("opened above");
+        segment.earliest_ms = segment.earliest_ms.min(store_ms);
+        segment.latest_ms = segment.latest_ms.max(store_ms);
+        let word = hash << PLACE_BITS | (position.0 - base.0);
+        match segment.runs.last_mut() {
+            Some(run) if run.len() < KEY_RUN => {
+                run.push(word);
+                if run.len() == KEY_RUN {
+                    run.sort_unstable();
+                }
+            }
+            _ => {
+                let mut run = Vec::with_capacity(KEY_RUN);
+                run.push(word);
+                segment.runs.push(run);
+            }
+        }
+    }
+
+    fn open(&mut self, base: SegmentBase) {
+        assert!(self.segments.back().is_none_or(|last| last.base < base), "keys follow the log");
+        let nothing = SegmentKeys { base, earliest_ms: i64::MAX, latest_ms: i64::MIN, runs: Vec::new() };
+        self.segments.push_back(nothing);
+    }
+
+    /// Takes over the keys of a segment from its index file.
+    pub(crate) fn push_segment(&mut self, keys: SegmentKeys) {
+        assert!(self.segments.back().is_none_or(|last| last.base < keys.base), "keys follow the log");
+        self.segments.push_back(keys);
+    }
+
+    /// The keys of one segment, if it has any.
+    pub(crate) fn segment_mut(&mut self, base: SegmentBase) -> Option<&mut SegmentKeys> {
+        let at = self.segments.partition_point(|segment| segment.base < base);
+        self.segments.get_mut(at).filter(|segment| segment.base == base)
+    }
+
+    /// Appends to `out` up to `limit` candidates below `before`, newest first, out of segments with messages stored in
+    /// `times`. The caller reads each record and compares key and time; to go on, it asks again below the last one.
+    pub fn search(&self, hash: u64, times: RangeInclusive<i64>, before: Position, limit: usize, out: &mut Vec<Position>) {
+        let start = out.len();
+        for segment in self.segments.iter().rev() {
+            if segment.base.0 >= before.0 || segment.earliest_ms > *times.end() || segment.latest_ms < *times.start() {
+                continue;
+            }
+            let found = out.len();
+            segment.find(hash, before, out);
+            out[found..].sort_unstable_by(|left, right| right.cmp(left));
+            if out.len() - start >= limit {
+                out.truncate(start + limit);
+                return;
+            }
+        }
+    }
+
+    /// Heap bytes held.
+    pub fn memory(&self) -> usize {
+        self.segments.iter().flat_map(|segment| &segment.runs).map(|run| run.capacity() * size_of::<u64>()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ShardId;
+    use proptest::prelude::*;
+
+    fn index() -> KeyIndex {
+        KeyIndex::new(Layout::new(ShardId(0), 64 * 1024).expect("a good size"))
+    }
+
+    fn search(index: &KeyIndex, hash: u64, before: u64, limit: usize) -> Vec<u64> {
+        let mut out = Vec::new();
+        index.search(hash, 0..=i64::MAX, Position(before), limit, &mut out);
+        out.into_iter().map(|position| position.0).collect()
+    }
+
+    #[test]
+    fn the_hash_is_part_of_the_format() {
+        assert_eq!(key_hash("orders", "7F0000010001"), 0x0);
+        assert_eq!(key_hash("", ""), 0x0);
+        assert_ne!(key_hash("a", "b"), key_hash("a", "b\0"));
+        assert_ne!(key_hash("ab", "c"), key_hash("a", "bc"));
+    }
+
+    #[test]
+    fn segments_of_another_time_are_passed_over() {
+        let mut index = index();
+        index.add(1, Position(100), 1_000);
+        index.add(1, Position(70_000), 2_000);
+        let mut out = Vec::new();
+        index.search(1, 1_500..=i64::MAX, Position(1 << 40), 10, &mut out);
+        assert_eq!(out, vec![Position(70_000)]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_place_is_found_newest_first(hashes in proptest::collection::vec(0u64..20, 1..12_000), step in 1u64..60, wanted in 0u64..20, limit in 1usize..700) {
+            let mut index = index();
+            for (n, hash) in hashes.iter().enumerate() {
+                index.add(hash.wrapping_mul(0x1234_5678_9abc_def1), Position(n as u64 * step), 5);
+            }
+            let mut expected: Vec<u64> = (0..hashes.len()).rev().filter(|n| hashes[*n] == wanted).map(|n| n as u64 * step).collect();
+            let hash = wanted.wrapping_mul(0x1234_5678_9abc_def1);
+            expected.truncate(limit);
+            let found = search(&index, hash, u64::MAX >> 17, limit);
+            prop_assert_eq!(&found, &expected);
+            if let Some(first) = found.first() {
+                prop_assert_eq!(search(&index, hash, *first, limit.max(2) - 1), search(&index, hash, *first + 1, limit.max(2)).split_off(1));
+            }
+        }
+    }
+}

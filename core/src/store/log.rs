@@ -1,0 +1,519 @@
+//! The commit log of one shard: where records are appended, what of it the disk is asked to write, what is durable.
+//!
+//! Owns the three positions (`durable <= written <= appended`), the open frame, the writes in flight and the tail.
+//! Never writes itself: the driver pulls [`WritePlan`]s and reports how they ended. What is promised and why it holds is
+//! section 7 of `docs/storage-format.md`.
+
+use std::collections::VecDeque;
+
+use super::frame::{FrameHeader, FrameKind, HEADER};
+use super::limits::{BLOCK, FRAME_TARGET, POSITION_END, RECORD_MAX, TAIL_DEFAULT, WINDOW_DEFAULT, WRITE_MAX, WRITES_MAX};
+use ringmq_protocol::offset::Position;
+use super::segment::{Active, Layout, Sealed, SegmentBase};
+use super::tail::{Pieces, Tail};
+use crate::effects::Fault;
+use crate::event::DiskError;
+
+const HEADER_LEN: u64 = HEADER as u64;
+
+/// What a log needs to know beyond where it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct LogOptions {
+    pub layout: Layout,
+    /// Number of this start, durable in the superblock before the first append.
+    pub epoch: u32,
+    /// Memory for the resident end, bytes.
+    pub tail: u64,
+    /// Bound of appended bytes that are not durable, bytes.
+    pub window: u64,
+}
+
+impl LogOptions {
+    /// The default bounds.
+    pub fn new(layout: Layout, epoch: u32) -> Self {
+        LogOptions { layout, epoch, tail: TAIL_DEFAULT, window: WINDOW_DEFAULT }
+    }
+}
+
+/// Why a record was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppendRefused {
+    /// It does not fit into a segment, or is beyond what any record may have.
+    TooLarge { limit: u64 },
+    /// So many bytes are appended and not durable that the disk must catch up first.
+    Full { limit: u64 },
+    /// A write failed earlier; this log takes nothing any more.
+    Stopped(Fault),
+}
+
+/// Why the driver asks for a write now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urge {
+    /// Someone waits for durability.
+    Sync,
+    /// Nobody waits: write only what was appended at or before this mono time, or a full batch.
+    Async { older_than_us: u64 },
+    /// The process ends.
+    Stop,
+}
+
+/// One write to be made: `len` bytes (whole blocks) at `file_offset` of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WritePlan {
+    /// Names it when it is done.
+    pub seq: u64,
+    pub segment: SegmentBase,
+    pub file_offset: u64,
+    pub len: usize,
+    /// Stream bytes in it, from a block boundary; zeros follow up to `len`.
+    pub from: Position,
+    pub to: Position,
+}
+
+/// What would be lost if the machine stopped now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Undurable {
+    pub bytes: u64,
+    /// Mono time of the oldest append among them.
+    pub oldest_us: Option<u64>,
+}
+
+/// The frame that records go into; its header's place is kept free.
+#[derive(Debug, Clone, Copy)]
+struct OpenFrame {
+    start: u64,
+    records: u32,
+    since_us: u64,
+}
+
+/// A frame that is finished and not durable. `end` is where the stream goes on after it.
+#[derive(Debug, Clone, Copy)]
+struct SealedFrame {
+    end: u64,
+    since_us: u64,
+}
+
+/// A segment's end that was appended and not given to the disk: its bytes end at `data_end`, the stream goes on at `next`.
+#[derive(Debug, Clone, Copy)]
+struct Roll {
+    data_end: u64,
+    next: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    seq: u64,
+    /// Where the stream goes on after it.
+    end: u64,
+    /// It ends inside a block that the next write starts with.
+    partial: bool,
+    done: bool,
+}
+
+/// The log of one shard.
+#[derive(Debug)]
+pub struct CommitLog {
+    layout: Layout,
+    epoch: u32,
+    window: u64,
+    tail: Tail,
+    /// End of the last record (or of the last frame, if none is open).
+    appended: u64,
+    /// End of what was given to the disk.
+    written: u64,
+    /// End of the last frame that is on the disk with all before it.
+    durable: u64,
+    open: Option<OpenFrame>,
+    sealed: VecDeque<SealedFrame>,
+    rolls: VecDeque<Roll>,
+    in_flight: VecDeque<InFlight>,
+    next_seq: u64,
+    active: Active,
+    /// Sealed segments that are not durable in full yet.
+    closing: VecDeque<Sealed>,
+    /// Segments below this have a file.
+    ready_to: u64,
+    wanted_to: u64,
+    fault: Option<Fault>,
+    /// A record that would cross a chunk is encoded here first.
+    scratch: Vec<u8>,
+    #[cfg(test)]
+    pub(crate) planted: super::planted::Planted,
+}
+
+impl CommitLog {
+    /// The log of a new directory.
+    pub fn new(options: LogOptions) -> Self {
+        CommitLog::resume(options, Position(0), &[], Position(0))
+    }
+
+    /// A log whose durable stream ends at `end`. `block` is that stream's part in the block of `end`; segments below
+    /// `ready_to` have a file.
+    pub(crate) fn resume(options: LogOptions, end: Position, block: &[u8], ready_to: Position) -> Self {
+        let LogOptions { layout, epoch, tail, window } = options;
+        let end = end.0;
+        let block_start = end - end % BLOCK;
+        assert_eq!(block.len() as u64, end - block_start, "the last block is needed to write it again");
+        let mut tail = Tail::new(block_start, tail);
+        if !block.is_empty() {
+            tail.reserve(block_start, end, 0);
+            tail.write(block_start, block);
+        }
+        let active = Active::new(&layout, layout.segment_of(Position(end)));
+        let ready_to = ready_to.0;
+        CommitLog {
+            layout,
+            epoch,
+            window,
+            tail,
+            appended: end,
+            written: end,
+            durable: end,
+            open: None,
+            sealed: VecDeque::new(),
+            rolls: VecDeque::new(),
+            in_flight: VecDeque::with_capacity(WRITES_MAX),
+            next_seq: 0,
+            active,
+            closing: VecDeque::new(),
+            ready_to,
+            wanted_to: ready_to,
+            fault: None,
+            scratch: Vec::new(),
+            #[cfg(test)]
+            planted: super::planted::Planted::Nothing,
+        }
+    }
+
+    /// How the stream is cut.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Epoch of the frames this log writes.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Where the next record would end up or a little before: the end of what was appended.
+    #[inline]
+    pub fn appended(&self) -> Position {
+        Position(self.appended)
+    }
+
+    /// End of what was given to the disk.
+    #[inline]
+    pub fn written(&self) -> Position {
+        Position(self.written)
+    }
+
+    /// What survives: a record is durable when this has reached its end.
+    #[inline]
+    pub fn durable(&self) -> Position {
+        Position(self.durable)
+    }
+
+    /// First resident position; what lies below must be read from disk (and is durable).
+    #[inline]
+    pub fn resident_from(&self) -> Position {
+        Position(self.tail.start())
+    }
+
+    /// Memory the tail holds, bytes.
+    pub fn tail_memory(&self) -> u64 {
+        self.tail.memory()
+    }
+
+    /// Why it takes nothing any more.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// What would be lost if the machine stopped now.
+    pub fn undurable(&self) -> Undurable {
+        let open = self.open.map(|frame| frame.since_us);
+        let oldest_us = self.sealed.front().map(|frame| frame.since_us).or(open);
+        Undurable { bytes: self.appended - self.durable, oldest_us }
+    }
+
+    /// Whether anything was appended that no write has taken.
+    #[inline]
+    pub fn has_unwritten(&self) -> bool {
+        self.appended > self.written
+    }
+
+    /// Writes given out and not completed.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Takes a record of `len` bytes at mono time `now_us`. `fill` encodes all of it, given its position.
+    ///
+    /// # Errors
+    /// See [`AppendRefused`]; then `fill` was not called and nothing changed.
+    #[inline]
+    pub fn append(
+        &mut self,
+        now_us: u64,
+        len: usize,
+        fill: impl FnOnce(Position, &mut [u8]),
+    ) -> Result<Position, AppendRefused> {
+        self.admit(len as u64)?;
+        let start = self.frame_for(len as u64, now_us);
+        let end = start + len as u64;
+        self.tail.reserve(start, end, self.durable.min(self.written));
+        let position = Position(start);
+        if let Some(bytes) = self.tail.slice_mut(start, len) {
+            fill(position, bytes);
+            assert_eq!(bytes[..4], (len as u32).to_be_bytes(), "a record opens with its size");
+        } else {
+            self.append_across(position, len, fill);
+        }
+        self.appended = end;
+        Ok(position)
+    }
+
+    /// A record that a chunk's end would cut: encoded aside, then copied.
+    #[cold]
+    fn append_across(&mut self, position: Position, len: usize, fill: impl FnOnce(Position, &mut [u8])) {
+        self.scratch.clear();
+        self.scratch.resize(len, 0);
+        fill(position, &mut self.scratch);
+        assert_eq!(self.scratch[..4], (len as u32).to_be_bytes(), "a record opens with its size");
+        self.tail.write(position.0, &self.scratch);
+    }
+
+    #[inline]
+    fn admit(&self, len: u64) -> Result<(), AppendRefused> {
+        assert!(len >= 8, "a record has at least a size and a magic");
+        let pending = self.appended - self.durable;
+        if self.fault.is_none() && pending + len <= self.window && len <= RECORD_MAX.min(self.layout.record_max())
+            && self.active.end() < POSITION_END
+        {
+            return Ok(());
+        }
+        self.refuse(len, pending)
+    }
+
+    #[cold]
+    fn refuse(&self, len: u64, pending: u64) -> Result<(), AppendRefused> {
+        if let Some(fault) = &self.fault {
+            return Err(AppendRefused::Stopped(fault.clone()));
+        }
+        let limit = RECORD_MAX.min(self.layout.record_max());
+        if len > limit {
+            return Err(AppendRefused::TooLarge { limit });
+        }
+        if self.active.end() >= POSITION_END {
+            return Err(AppendRefused::Full { limit: POSITION_END });
+        }
+        // A window smaller than the record still lets it pass alone.
+        if pending > 0 { Err(AppendRefused::Full { limit: self.window }) } else { Ok(()) }
+    }
+
+    /// The position of the next record of `len` bytes, in the open frame or a new one, perhaps in a new segment.
+    #[inline]
+    fn frame_for(&mut self, len: u64, now_us: u64) -> u64 {
+        if let Some(open) = &mut self.open
+            && self.appended + len - open.start <= FRAME_TARGET + HEADER_LEN
+            && self.active.fits(self.appended, len)
+        {
+            open.records += 1;
+            return self.appended;
+        }
+        self.open_frame(len, now_us)
+    }
+
+    fn open_frame(&mut self, len: u64, now_us: u64) -> u64 {
+        self.seal();
+        if !self.active.fits(self.appended, HEADER_LEN + len) {
+            self.roll(now_us);
+        }
+        let start = self.appended;
+        self.open = Some(OpenFrame { start, records: 1, since_us: now_us });
+        self.tail.reserve(start, start + HEADER_LEN, self.durable.min(self.written));
+        self.appended = start + HEADER_LEN;
+        self.appended
+    }
+
+    /// Finishes the open frame: after this its bytes never change.
+    fn seal(&mut self) {
+        let Some(OpenFrame { start, records, since_us }) = self.open.take() else { return };
+        let payload = start + HEADER_LEN;
+        assert!(payload < self.appended && records > 0, "a frame is opened by its first record");
+        let header = FrameHeader {
+            length: u32::try_from(self.appended - payload).expect("a frame is smaller than a segment"),
+            shard: self.layout.shard().0,
+            kind: FrameKind::Records,
+            position: start,
+            durable: self.durable,
+            epoch: self.epoch,
+            records,
+        };
+        let bytes = header.seal(self.tail.pieces(payload, self.appended).expect("an open frame is resident"));
+        self.tail.write(start, &bytes);
+        self.sealed.push_back(SealedFrame { end: self.appended, since_us });
+    }
+
+    /// Ends the segment and goes on in the next one.
+    fn roll(&mut self, now_us: u64) {
+        assert!(self.open.is_none());
+        let position = self.appended;
+        let (shard, epoch, durable) = (self.layout.shard().0, self.epoch, self.durable);
+        let kind = FrameKind::SegmentEnd;
+        let header = FrameHeader { length: 0, shard, kind, position, durable, epoch, records: 0 };
+        let data_end = position + HEADER_LEN;
+        self.tail.reserve(position, data_end, self.durable.min(self.written));
+        self.tail.write(position, &header.seal(std::iter::empty()));
+        let next = self.active.end();
+        self.closing.push_back(self.active.seal(position, self.epoch));
+        self.sealed.push_back(SealedFrame { end: next, since_us: now_us });
+        self.rolls.push_back(Roll { data_end, next });
+        self.active = Active::new(&self.layout, SegmentBase(next));
+        self.appended = next;
+    }
+
+    /// The next write to make, if one may be made now. Call until `None` after each batch of appends and after each
+    /// completed write; copy its bytes with [`CommitLog::copy_plan`] at any time before it completes.
+    pub fn next_write(&mut self, urge: Urge) -> Option<WritePlan> {
+        if self.appended == self.written || self.fault.is_some() || !self.may_start() {
+            return None;
+        }
+        let from = self.written - self.written % BLOCK;
+        let segment = self.layout.segment_of(Position(from));
+        if segment.0 >= self.ready_to {
+            return None;
+        }
+        let roll = self.rolls.front().copied();
+        let waiting = roll.map_or(self.appended, |roll| roll.data_end);
+        let full = waiting - from >= WRITE_MAX;
+        if !full && !self.in_flight.is_empty() && roll.is_none() {
+            return None; // Let it grow until the disk is free.
+        }
+        if !full && roll.is_none() && !self.is_due(urge) {
+            return None;
+        }
+        let to = waiting.min(from + WRITE_MAX);
+        if self.open.is_some_and(|open| open.start < to) {
+            self.seal();
+        }
+        let end = roll.filter(|roll| roll.data_end == to).map_or(to, |roll| roll.next);
+        if end != to {
+            self.rolls.pop_front();
+        }
+        let partial = end == to && !to.is_multiple_of(BLOCK);
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        self.in_flight.push_back(InFlight { seq, end, partial, done: false });
+        assert!(end > self.written && end <= self.appended && from >= self.tail.start());
+        self.written = end;
+        let len = (to - from).next_multiple_of(BLOCK) as usize;
+        let (from, to) = (Position(from), Position(to));
+        Some(WritePlan { seq, segment, file_offset: from.0 - segment.0, len, from, to })
+    }
+
+    /// Whether another write may join those in flight: there is room, and the last one left no block half filled.
+    fn may_start(&self) -> bool {
+        self.in_flight.len() < WRITES_MAX && self.in_flight.back().is_none_or(|last| !last.partial)
+    }
+
+    /// Whether what waits is urgent or old enough.
+    fn is_due(&self, urge: Urge) -> bool {
+        match urge {
+            Urge::Sync | Urge::Stop => true,
+            Urge::Async { older_than_us } => {
+                self.unwritten_since_us().is_some_and(|since| since <= older_than_us)
+            }
+        }
+    }
+
+    /// Mono time of the oldest append that no write has taken, for the deadline of an asynchronous flush.
+    pub fn unwritten_since_us(&self) -> Option<u64> {
+        let first = self.sealed.partition_point(|frame| frame.end <= self.written);
+        self.sealed.get(first).map(|frame| frame.since_us).or(self.open.map(|frame| frame.since_us))
+    }
+
+    /// Puts a plan's bytes into `out`, which is at least as long as the plan says.
+    pub fn copy_plan(&self, plan: &WritePlan, out: &mut [u8]) {
+        let pieces = self.tail.pieces(plan.from.0, plan.to.0);
+        let mut at = 0;
+        for piece in pieces.expect("what is not durable is resident") {
+            out[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        }
+        out[at..plan.len].fill(0);
+    }
+
+    /// A write ended. Returns what is durable now.
+    ///
+    /// # Errors
+    /// The first failure is final: the log has stopped, and `durable` stays where it is for ever.
+    ///
+    /// # Panics
+    /// If no such write is in flight: that is the driver's bug.
+    pub fn complete(&mut self, seq: u64, result: Result<(), DiskError>) -> Result<Position, Fault> {
+        let write = self.in_flight.iter_mut().find(|write| write.seq == seq && !write.done);
+        write.expect("a write completes once").done = true;
+        if let (Err(error), None) = (result, &self.fault) {
+            self.fault = Some(Fault::Write { seq, error });
+        }
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let mut reached = None;
+        while let Some(write) = self.in_flight.front().filter(|write| write.done) {
+            reached = Some(write.end);
+            self.in_flight.pop_front();
+        }
+        #[cfg(test)]
+        self.planted.early_durable(&mut reached, seq, self.in_flight.iter().map(|write| (write.seq, write.end)));
+        let Some(reached) = reached else { return Ok(self.durable()) };
+        while let Some(frame) = self.sealed.front().filter(|frame| frame.end <= reached) {
+            assert!(frame.end > self.durable);
+            self.durable = frame.end;
+            self.sealed.pop_front();
+        }
+        assert!(self.durable <= self.written && self.written <= self.appended);
+        Ok(self.durable())
+    }
+
+    /// The next segment whose file the driver should make (or take from the expired ones) and report as ready. Each is
+    /// asked for once, when the one before is half full.
+    pub fn wanted_segment(&mut self) -> Option<SegmentBase> {
+        let wanted = self.appended + self.layout.segment_size() / 2 >= self.wanted_to && self.wanted_to < POSITION_END;
+        if !wanted || self.fault.is_some() {
+            return None;
+        }
+        let base = SegmentBase(self.wanted_to);
+        self.wanted_to = self.layout.end_of(base);
+        Some(base)
+    }
+
+    /// The file of a wanted segment is there and may be written.
+    pub fn segment_ready(&mut self, base: SegmentBase) {
+        assert_eq!(base.0, self.ready_to, "segments become ready in order");
+        assert!(base.0 < self.wanted_to, "only what was wanted becomes ready");
+        self.ready_to = self.layout.end_of(base);
+    }
+
+    /// The file of a wanted segment could not be made: the log stops as after a failed write.
+    pub fn segment_failed(&mut self, error: DiskError) -> Fault {
+        let seq = self.next_seq;
+        self.fault.get_or_insert(Fault::Write { seq, error }).clone()
+    }
+
+    /// The next segment that is full and durable: time to write its index.
+    pub fn take_sealed(&mut self) -> Option<Sealed> {
+        let durable = self.durable;
+        self.closing.pop_front_if(|sealed| sealed.end() <= durable)
+    }
+
+    /// The bytes of a record (or any range below `appended`), if they are all resident.
+    #[inline]
+    pub fn resident(&self, position: Position, len: u32) -> Option<Pieces<'_>> {
+        let from = position.0;
+        let to = from + u64::from(len);
+        assert!(to <= self.appended, "nothing lies beyond the end of the log");
+        self.tail.pieces(from, to)
+    }
+}

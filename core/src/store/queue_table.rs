@@ -1,0 +1,170 @@
+//! The queues a shard owns.
+//!
+//! Owns every `ConsumeQueue` and the way from a topic and queue number to it. Never decides which queues there should be:
+//! whoever stores a message opens its queue, whoever drops a topic drops its queues.
+
+use super::consume_queue::ConsumeQueue;
+use crate::map::Map;
+
+/// Names an open queue without its topic; cheap to keep, useless after the queue was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueSlot {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// Counts the queues that had this place.
+    generation: u32,
+    queue: Option<ConsumeQueue>,
+}
+
+/// Queue numbers of one topic in ascending order, as far as they are this shard's.
+type TopicQueues = Vec<(u32, QueueSlot)>;
+
+/// All queues of one shard.
+#[derive(Debug, Default)]
+pub struct QueueTable {
+    topics: Map<Box<str>, TopicQueues>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl QueueTable {
+    /// A table without queues.
+    pub fn new() -> Self {
+        QueueTable::default()
+    }
+
+    /// How many queues there are.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The queue, if it was opened before.
+    #[inline]
+    pub fn find(&self, topic: &str, queue: u32) -> Option<QueueSlot> {
+        let queues = self.topics.get(topic)?;
+        queues.binary_search_by_key(&queue, |(id, _)| *id).ok().map(|at| queues[at].1)
+    }
+
+    /// The queue; a new one starts empty at offset 0.
+    #[inline]
+    pub fn open(&mut self, topic: &str, queue: u32) -> QueueSlot {
+        match self.find(topic, queue) {
+            Some(slot) => slot,
+            None => self.open_new(topic, queue),
+        }
+    }
+
+    fn open_new(&mut self, topic: &str, queue: u32) -> QueueSlot {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, queue: None });
+            u32::try_from(self.slots.len() - 1).expect("memory ends before 2^32 queues")
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.queue = Some(ConsumeQueue::default());
+        let slot = QueueSlot { index, generation: slot.generation };
+        let queues = self.topics.entry_ref(topic).or_default();
+        let at = queues.partition_point(|(id, _)| *id < queue);
+        queues.insert(at, (queue, slot));
+        slot
+    }
+
+    /// The queue of a slot; `None` once it was dropped.
+    #[inline]
+    pub fn get(&self, slot: QueueSlot) -> Option<&ConsumeQueue> {
+        self.slots.get(slot.index as usize).filter(|found| found.generation == slot.generation)?.queue.as_ref()
+    }
+
+    /// The queue of a slot; `None` once it was dropped.
+    #[inline]
+    pub fn get_mut(&mut self, slot: QueueSlot) -> Option<&mut ConsumeQueue> {
+        self.slots.get_mut(slot.index as usize).filter(|found| found.generation == slot.generation)?.queue.as_mut()
+    }
+
+    /// Forgets all queues of a topic. Their slots stop answering.
+    pub fn drop_topic(&mut self, topic: &str) {
+        for (_, slot) in self.topics.remove(topic).into_iter().flatten() {
+            let place = &mut self.slots[slot.index as usize];
+            place.generation = place.generation.wrapping_add(1);
+            place.queue = None;
+            self.free.push(slot.index);
+        }
+    }
+
+    /// A topic's queues in ascending number.
+    pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = (u32, QueueSlot)> + '_ {
+        self.topics.get(topic).into_iter().flatten().copied()
+    }
+
+    /// Every queue with its topic and number, in an order that depends only on what was done to the table.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
+        self.topics.iter().flat_map(|(topic, queues)| {
+            queues.iter().map(|(id, slot)| {
+                let queue = self.slots[slot.index as usize].queue.as_ref();
+                (&**topic, *id, queue.expect("a listed queue is open"))
+            })
+        })
+    }
+
+    /// Every queue, to change: recovery makes all of them visible.
+    pub(crate) fn queues_mut(&mut self) -> impl Iterator<Item = &mut ConsumeQueue> + '_ {
+        self.slots.iter_mut().filter_map(|slot| slot.queue.as_mut())
+    }
+}
+
+/// For slots the caller knows to be open.
+impl std::ops::Index<QueueSlot> for QueueTable {
+    type Output = ConsumeQueue;
+
+    #[inline]
+    fn index(&self, slot: QueueSlot) -> &ConsumeQueue {
+        self.get(slot).expect("the queue is open")
+    }
+}
+
+impl std::ops::IndexMut<QueueSlot> for QueueTable {
+    #[inline]
+    fn index_mut(&mut self, slot: QueueSlot) -> &mut ConsumeQueue {
+        self.get_mut(slot).expect("the queue is open")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Entry, Position};
+    use super::*;
+
+    #[test]
+    fn a_queue_is_found_again() {
+        let mut table = QueueTable::new();
+        let slots: Vec<_> = [3, 0, 7].map(|id| table.open("orders", id)).into();
+        assert_eq!(table.open("orders", 0), slots[1]);
+        assert_eq!(table.find("orders", 7), Some(slots[2]));
+        assert_eq!(table.find("orders", 1), None);
+        assert_eq!(table.find("other", 0), None);
+        assert_eq!(table.of_topic("orders").map(|(id, _)| id).collect::<Vec<_>>(), vec![0, 3, 7]);
+    }
+
+    #[test]
+    fn a_dropped_queue_stays_dropped_for_who_kept_its_slot() {
+        let mut table = QueueTable::new();
+        let old = table.open("orders", 0);
+        table[old].push(Entry { position: Position(40), size: 100, tag_hash: 0 }, 1);
+        table.drop_topic("orders");
+        assert!(table.is_empty());
+        let new = table.open("orders", 0);
+        assert_ne!(old, new);
+        assert!(table.get(old).is_none());
+        assert_eq!(table[new].max(), 0, "a topic made again starts at 0");
+        table.drop_topic("never there");
+        assert_eq!(table.iter().map(|(topic, id, _)| (topic, id)).collect::<Vec<_>>(), vec![("orders", 0)]);
+    }
+}
