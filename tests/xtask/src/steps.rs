@@ -15,11 +15,7 @@ pub enum Scope {
 
 /// The workspace's root: two levels above this package.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .expect("the package lies at tests/xtask")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the package lies at tests/xtask").to_path_buf()
 }
 
 /// Runs the steps; the first that fails ends the run.
@@ -27,22 +23,14 @@ pub fn run(scope: Scope) -> Result<(), String> {
     let begin = Instant::now();
     step("tidy", crate::tidy::check)?;
     cargo("fmt", &["fmt", "--all", "--check"])?;
-    cargo(
-        "clippy",
-        &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
-    )?;
+    cargo("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     step("pages", || crate::pages::check(false))?;
     cargo("unit, script and golden tests", &["test", "--workspace", "--quiet"])?;
     cargo("release build", &["build", "--release", "--workspace", "--quiet"])?;
     step("simulation", || simulate("1000"))?;
-    cargo(
-        "real processes",
-        &["test", "--release", "--quiet", "--package", "ringmq-e2e", "--features", "processes"],
-    )?;
+    cargo("real processes", &["test", "--release", "--quiet", "--package", "ringmq-e2e", "--features", "processes"])?;
     if scope == Scope::Everything {
-        step("real Java and Go clients", || {
-            command(Command::new("bash").arg("tests/interop/run.sh").arg("--quick"))
-        })?;
+        step("real Java and Go clients", || command(Command::new("bash").arg("tests/interop/run.sh").arg("--quick")))?;
     }
     println!("\nall checks passed in {:.0} s", begin.elapsed().as_secs_f64());
     Ok(())
@@ -52,7 +40,14 @@ pub fn run(scope: Scope) -> Result<(), String> {
 pub fn simulate(seeds: &str) -> Result<(), String> {
     seeds.parse::<u64>().map_err(|_| format!("'{seeds}' is not a number of seeds"))?;
     command(Command::new("cargo").args([
-        "run", "--release", "--quiet", "--package", "ringmq-sim", "--", "--seeds", seeds,
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "ringmq-sim",
+        "--",
+        "--seeds",
+        seeds,
     ]))
 }
 

@@ -9,9 +9,7 @@ use crate::steps::root;
 const FILE_LINES: usize = 800;
 
 /// Suffixes of a type's name that say a role instead of a thing.
-const EMPTY_WORDS: [&str; 8] = [
-    "Manager", "Processor", "Helper", "Util", "Utils", "Impl", "Wrapper", "Capability",
-];
+const EMPTY_WORDS: [&str; 8] = ["Manager", "Processor", "Helper", "Util", "Utils", "Impl", "Wrapper", "Capability"];
 
 /// The only files that may hold `unsafe`; each block there carries its argument.
 const UNSAFE_FILES: [&str; 6] = [
@@ -106,10 +104,8 @@ fn check_dependencies(room: &str, allowed: &[&str], found: &mut Vec<String>) -> 
 /// Every Rust source file below the rooms.
 fn sources(root: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
-    let mut folders: Vec<PathBuf> = ["protocol", "core", "shards", "tools", "perf", "tests"]
-        .iter()
-        .map(|room| root.join(room))
-        .collect();
+    let mut folders: Vec<PathBuf> =
+        ["protocol", "core", "shards", "tools", "perf", "tests"].iter().map(|room| root.join(room)).collect();
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         for entry in entries {
