@@ -17,6 +17,8 @@ pub mod perm;
 pub mod properties;
 pub mod pull_flag;
 pub mod record;
+pub mod request_code;
+pub mod response_code;
 pub mod sys_flag;
 pub mod tags;
 pub mod text;
