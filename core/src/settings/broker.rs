@@ -58,9 +58,7 @@ fn is_name_byte(byte: u8) -> bool {
 fn is_host(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 255
-        && text.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_' | b'%')
-        })
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'_' | b'%'))
 }
 
 fn is_address_list(text: &str) -> bool {
@@ -74,9 +72,7 @@ fn is_address_list(text: &str) -> bool {
 
 /// The addresses of a `;`-separated list.
 pub(super) fn addresses(text: &str) -> impl Iterator<Item = &str> {
-    text.split(';')
-        .map(str::trim)
-        .filter(|address| !address.is_empty())
+    text.split(';').map(str::trim).filter(|address| !address.is_empty())
 }
 
 fn is_path(text: &str) -> bool {
@@ -96,8 +92,7 @@ fn is_cpu_list(text: &str) -> bool {
 
 /// `deleteWhen`: hours 00 to 23, separated by `;`.
 fn is_hour_list(text: &str) -> bool {
-    text.split(';')
-        .all(|hour| hour.trim().parse::<u8>().is_ok_and(|hour| hour < 24))
+    text.split(';').all(|hour| hour.trim().parse::<u8>().is_ok_and(|hour| hour < 24))
 }
 
 /// `messageDelayLevel`: numbers with a unit of s, m, h or d, separated by blanks.
@@ -117,10 +112,7 @@ fn delay_levels_ms(text: &str) -> Option<Vec<u64>> {
                 b'd' => 86_400_000,
                 _ => return None,
             };
-            level[..level.len() - 1]
-                .parse::<u64>()
-                .ok()?
-                .checked_mul(unit)
+            level[..level.len() - 1].parse::<u64>().ok()?.checked_mul(unit)
         })
         .collect();
     levels.filter(|levels| !levels.is_empty() && levels.len() <= 64)
@@ -291,22 +283,9 @@ settings! {
 
 /// The host name as a broker name: characters that no topic name may have become `-`.
 fn broker_name_of(host: &str) -> String {
-    let name: String = host
-        .chars()
-        .take(127)
-        .map(|c| {
-            if c.is_ascii() && is_name_byte(c as u8) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    if name.is_empty() {
-        "broker-a".to_owned()
-    } else {
-        name
-    }
+    let name: String =
+        host.chars().take(127).map(|c| if c.is_ascii() && is_name_byte(c as u8) { c } else { '-' }).collect();
+    if name.is_empty() { "broker-a".to_owned() } else { name }
 }
 
 /// What no row can judge alone.
@@ -317,45 +296,25 @@ fn check(settings: &BrokerSettings) -> Result<(), (&'static str, String)> {
     }
     // A frame must hold the largest message with its properties and never crosses a segment's end.
     if u64::from(store.max_message_size) > store.segment_size / 2 {
-        return Err((
-            "maxMessageSize",
-            format!(
-                "at most half of mappedFileSizeCommitLog, {}",
-                store.segment_size / 2
-            ),
-        ));
+        return Err(("maxMessageSize", format!("at most half of mappedFileSizeCommitLog, {}", store.segment_size / 2)));
     }
     if store.disk_max_used_space_ratio > store.disk_space_clean_forcibly_ratio {
         return Err((
             "diskSpaceCleanForciblyRatio",
-            format!(
-                "at least diskMaxUsedSpaceRatio, {}",
-                store.disk_max_used_space_ratio
-            ),
+            format!("at least diskMaxUsedSpaceRatio, {}", store.disk_max_used_space_ratio),
         ));
     }
     if store.disk_space_clean_forcibly_ratio > store.disk_space_warning_level_ratio {
         let least = store.disk_space_clean_forcibly_ratio;
-        return Err((
-            "diskSpaceWarningLevelRatio",
-            format!("at least diskSpaceCleanForciblyRatio, {least}"),
-        ));
+        return Err(("diskSpaceWarningLevelRatio", format!("at least diskSpaceCleanForciblyRatio, {least}")));
     }
     let network = &settings.network;
     if network.embedded_namesrv == EmbeddedNamesrv::No && network.namesrv_addr.is_none() {
-        return Err((
-            "embeddedNamesrv",
-            "auto or true, because no namesrvAddr is set".to_owned(),
-        ));
+        return Err(("embeddedNamesrv", "auto or true, because no namesrvAddr is set".to_owned()));
     }
     let runs_namesrv = settings.runs_embedded_namesrv();
-    if runs_namesrv
-        && [network.listen_port, settings.vip_port()].contains(&network.namesrv_listen_port)
-    {
-        return Err((
-            "namesrvListenPort",
-            "a port other than listenPort and listenPort - 2".to_owned(),
-        ));
+    if runs_namesrv && [network.listen_port, settings.vip_port()].contains(&network.namesrv_listen_port) {
+        return Err(("namesrvListenPort", "a port other than listenPort and listenPort - 2".to_owned()));
     }
     Ok(())
 }
@@ -416,37 +375,17 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host {
-            name: "node-1.example.org".to_owned(),
-            home: "/home/mq".to_owned(),
-        }
+        Host { name: "node-1.example.org".to_owned(), home: "/home/mq".to_owned() }
     }
 
     fn loaded(text: &str) -> super::super::Loaded<BrokerSettings> {
-        load(
-            &host(),
-            Given {
-                file: Some(("broker.conf", text)),
-                flags: &[],
-            },
-        )
-        .expect("settings fit")
+        load(&host(), Given { file: Some(("broker.conf", text)), flags: &[] }).expect("settings fit")
     }
 
     fn refusal(text: &str) -> String {
-        let refused = load::<BrokerSettings>(
-            &host(),
-            Given {
-                file: Some(("broker.conf", text)),
-                flags: &[],
-            },
-        )
-        .unwrap_err();
-        refused
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n")
+        let refused =
+            load::<BrokerSettings>(&host(), Given { file: Some(("broker.conf", text)), flags: &[] }).unwrap_err();
+        refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -455,12 +394,7 @@ mod tests {
         let mut again = defaults.clone();
         for row in BrokerSettings::ROWS {
             let text = defaults.get(row.key).expect("every row can be read");
-            assert_eq!(
-                again.set(row.key, &text),
-                Some(true),
-                "{} = {text}",
-                row.key
-            );
+            assert_eq!(again.set(row.key, &text), Some(true), "{} = {text}", row.key);
         }
         assert_eq!(again, defaults);
         assert_eq!(defaults.check(), Ok(()));
@@ -484,10 +418,7 @@ mod tests {
              brokerRole = ASYNC_MASTER\nflushDiskType = ASYNC_FLUSH\nsendMessageThreadPoolNums=64\ntransientStorePoolEnable=true\n",
         );
         assert_eq!(loaded.settings.identity.broker_name, "broker-a");
-        assert_eq!(
-            loaded.settings.store.flush_disk_type,
-            FlushDiskType::AsyncFlush
-        );
+        assert_eq!(loaded.settings.store.flush_disk_type, FlushDiskType::AsyncFlush);
         assert_eq!(loaded.settings.store.file_reserved_time, 48);
         assert_eq!(
             loaded.notices,
@@ -530,10 +461,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_listing_says_so() {
-        let given = Given {
-            file: Some(("b.conf", "listenPort=1000\nbrokerName=x\n")),
-            flags: &[("listenPort", "2000")],
-        };
+        let given =
+            Given { file: Some(("b.conf", "listenPort=1000\nbrokerName=x\n")), flags: &[("listenPort", "2000")] };
         let loaded = load::<BrokerSettings>(&host(), given).unwrap();
         assert_eq!(loaded.settings.network.listen_port, 2000);
         let listing = loaded.listing();
@@ -546,25 +475,15 @@ mod tests {
     #[test]
     fn a_change_at_run_time_is_all_or_nothing() {
         let mut loaded = loaded("maxMessageSize=2m");
-        let changed = loaded
-            .change("autoCreateTopicEnable=false\nlistenPort=10911\nenableDetailStat=false\n")
-            .unwrap();
-        assert_eq!(
-            changed.values,
-            [("autoCreateTopicEnable", "false".to_owned())]
-        );
+        let changed = loaded.change("autoCreateTopicEnable=false\nlistenPort=10911\nenableDetailStat=false\n").unwrap();
+        assert_eq!(changed.values, [("autoCreateTopicEnable", "false".to_owned())]);
         assert_eq!(changed.without_effect, ["enableDetailStat"]);
         assert!(loaded.lines().contains("\nenableDetailStat=false\n"));
         assert!(loaded.lines().contains("\nmaxMessageSize=2097152\n"));
-        let refused = loaded
-            .change("maxMessageSize=1m\nlistenPort=10912")
-            .unwrap_err();
+        let refused = loaded.change("maxMessageSize=1m\nlistenPort=10912").unwrap_err();
         assert_eq!(refused.key, "listenPort");
         assert_eq!(loaded.settings.store.max_message_size, 2 << 20);
-        assert_eq!(
-            loaded.change("maxMesageSize=1").unwrap_err().expected,
-            "a known key, perhaps maxMessageSize"
-        );
+        assert_eq!(loaded.change("maxMesageSize=1").unwrap_err().expected, "a known key, perhaps maxMessageSize");
     }
 
     #[test]

@@ -13,15 +13,9 @@ pub enum Form {
     /// One of these words, any case.
     Choice(&'static [&'static str]),
     /// Free text for which `fits` holds; `what` says it in words.
-    Text {
-        what: &'static str,
-        fits: fn(&str) -> bool,
-    },
+    Text { what: &'static str, fits: fn(&str) -> bool },
     /// A value the Java broker offers and this one does not: only `only` is accepted, and the refusal says why.
-    Only {
-        only: &'static str,
-        why: &'static str,
-    },
+    Only { only: &'static str, why: &'static str },
 }
 
 /// The unit of a [`Form::Number`].
@@ -71,11 +65,7 @@ impl Form {
                     Unit::Bytes => "bytes (k, m, g may follow)".to_owned(),
                     other => other.name().to_owned(),
                 };
-                if max == i64::MAX {
-                    format!("{unit}, {min} or more")
-                } else {
-                    format!("{unit}, {min} to {max}")
-                }
+                if max == i64::MAX { format!("{unit}, {min} or more") } else { format!("{unit}, {min} to {max}") }
             }
             Form::Choice(words) => format!("one of {}", words.join(", ")),
             Form::Text { what, .. } => what.to_owned(),
@@ -107,9 +97,7 @@ impl Form {
         let Form::Choice(words) = *self else {
             return None;
         };
-        words
-            .iter()
-            .position(|word| word.eq_ignore_ascii_case(text))
+        words.iter().position(|word| word.eq_ignore_ascii_case(text))
     }
 }
 
@@ -157,11 +145,7 @@ impl Value for String {
 /// Empty text is "not set".
 impl<T: Value> Value for Option<T> {
     fn read(text: &str, form: &Form) -> Option<Self> {
-        if text.is_empty() {
-            Some(None)
-        } else {
-            T::read(text, form).map(Some)
-        }
+        if text.is_empty() { Some(None) } else { T::read(text, form).map(Some) }
     }
 
     fn print(&self) -> String {
@@ -213,11 +197,7 @@ pub(crate) use choice;
 mod tests {
     use super::*;
 
-    const BYTES: Form = Form::Number {
-        min: 1024,
-        max: 1 << 30,
-        unit: Unit::Bytes,
-    };
+    const BYTES: Form = Form::Number { min: 1024, max: 1 << 30, unit: Unit::Bytes };
 
     #[test]
     fn numbers_keep_to_their_range_and_bytes_take_suffixes() {
@@ -229,42 +209,23 @@ mod tests {
         assert_eq!(u32::read("-4k", &BYTES), None);
         assert_eq!(u32::read("9223372036854775807g", &BYTES), None);
         assert_eq!(u32::read("", &BYTES), None);
-        assert_eq!(
-            u64::read(
-                "4k",
-                &Form::Number {
-                    min: 0,
-                    max: 9999,
-                    unit: Unit::Count
-                }
-            ),
-            None
-        );
+        assert_eq!(u64::read("4k", &Form::Number { min: 0, max: 9999, unit: Unit::Count }), None);
     }
 
     #[test]
     fn flags_and_choices_ignore_case() {
         assert_eq!(bool::read("True", &Form::Flag), Some(true));
         assert_eq!(bool::read("yes", &Form::Flag), None);
-        let only = Form::Only {
-            only: "false",
-            why: "not served",
-        };
+        let only = Form::Only { only: "false", why: "not served" };
         assert_eq!(bool::read("FALSE", &only), Some(false));
         assert_eq!(bool::read("true", &only), None);
     }
 
     #[test]
     fn an_optional_value_is_unset_by_empty_text() {
-        let form = Form::Text {
-            what: "a word",
-            fits: |text| !text.contains(' '),
-        };
+        let form = Form::Text { what: "a word", fits: |text| !text.contains(' ') };
         assert_eq!(<Option<String>>::read("", &form), Some(None));
-        assert_eq!(
-            <Option<String>>::read("a", &form),
-            Some(Some("a".to_owned()))
-        );
+        assert_eq!(<Option<String>>::read("a", &form), Some(Some("a".to_owned())));
         assert_eq!(<Option<String>>::read("a b", &form), None);
     }
 }

@@ -7,17 +7,13 @@
 /// Whether a broker.conf key is one the Java broker knows.
 #[must_use]
 pub fn is_broker_key(key: &str) -> bool {
-    [BROKER, STORE, REMOTING, AUTH]
-        .iter()
-        .any(|keys| keys.binary_search(&key).is_ok())
+    [BROKER, STORE, REMOTING, AUTH].iter().any(|keys| keys.binary_search(&key).is_ok())
 }
 
 /// Whether a namesrv.conf key is one the Java name server knows (it may run a controller inside).
 #[must_use]
 pub fn is_namesrv_key(key: &str) -> bool {
-    [NAMESRV, REMOTING, CONTROLLER]
-        .iter()
-        .any(|keys| keys.binary_search(&key).is_ok())
+    [NAMESRV, REMOTING, CONTROLLER].iter().any(|keys| keys.binary_search(&key).is_ok())
 }
 
 /// Fields of `BrokerConfig` and `BrokerIdentity`, and keys that broker.conf files of older releases still carry.
@@ -221,10 +217,6 @@ mod tests {
         ] {
             assert!(is_broker_key(key), "{key}");
         }
-        assert!(
-            is_namesrv_key("kvConfigPath")
-                && !is_namesrv_key("brokerRole")
-                && !is_broker_key("listenprot")
-        );
+        assert!(is_namesrv_key("kvConfigPath") && !is_namesrv_key("brokerRole") && !is_broker_key("listenprot"));
     }
 }

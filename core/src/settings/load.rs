@@ -54,11 +54,7 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} = {:?} is refused; expected {}",
-            self.source, self.key, self.value, self.expected
-        )
+        write!(f, "{}: {} = {:?} is refused; expected {}", self.source, self.key, self.value, self.expected)
     }
 }
 
@@ -89,21 +85,10 @@ impl fmt::Display for Notice {
                     keys.join(", ")
                 )
             }
-            Notice::Unknown {
-                key,
-                nearest: Some(nearest),
-                source,
-            } => {
-                write!(
-                    f,
-                    "{source}: unknown setting {key}, did you mean {nearest}? It is ignored"
-                )
+            Notice::Unknown { key, nearest: Some(nearest), source } => {
+                write!(f, "{source}: unknown setting {key}, did you mean {nearest}? It is ignored")
             }
-            Notice::Unknown {
-                key,
-                nearest: None,
-                source,
-            } => write!(f, "{source}: unknown setting {key} is ignored"),
+            Notice::Unknown { key, nearest: None, source } => write!(f, "{source}: unknown setting {key} is ignored"),
         }
     }
 }
@@ -157,20 +142,8 @@ pub fn load<S: Settings>(host: &Host, given: Given<'_>) -> Result<Loaded<S>, Vec
     let (path, text) = given.file.unwrap_or(("", ""));
     let of_file = properties::parse(text)
         .into_iter()
-        .map(|Property { key, value, line }| {
-            (
-                key,
-                value,
-                Source::File {
-                    path: path.to_owned(),
-                    line,
-                },
-            )
-        });
-    let of_flags = given
-        .flags
-        .iter()
-        .map(|&(key, value)| (key.to_owned(), value.to_owned(), Source::Flag));
+        .map(|Property { key, value, line }| (key, value, Source::File { path: path.to_owned(), line }));
+    let of_flags = given.flags.iter().map(|&(key, value)| (key.to_owned(), value.to_owned(), Source::Flag));
     for (key, value, source) in of_file.chain(of_flags) {
         match loaded.take(&key, &value, &source) {
             Ok(true) => {}
@@ -182,11 +155,7 @@ pub fn load<S: Settings>(host: &Host, given: Given<'_>) -> Result<Loaded<S>, Vec
             }
             Ok(false) => {
                 let nearest = nearest(&key, S::ROWS.iter().map(|row| row.key));
-                loaded.notices.push(Notice::Unknown {
-                    key,
-                    nearest,
-                    source,
-                });
+                loaded.notices.push(Notice::Unknown { key, nearest, source });
             }
             Err(wrong) => refused.push(wrong),
         }
@@ -198,12 +167,7 @@ pub fn load<S: Settings>(host: &Host, given: Given<'_>) -> Result<Loaded<S>, Vec
         && let Err((key, expected)) = loaded.settings.check()
     {
         let value = loaded.settings.get(key).unwrap_or_default();
-        refused.push(Refused {
-            key: key.to_owned(),
-            value,
-            expected,
-            source: loaded.source(key),
-        });
+        refused.push(Refused { key: key.to_owned(), value, expected, source: loaded.source(key) });
     }
     if !refused.is_empty() {
         return Err(refused);
@@ -250,18 +214,14 @@ impl<S: Settings> Loaded<S> {
         let mut next = self.clone();
         let mut changed = Changed::default();
         for Property { key, value, .. } in properties::parse(text) {
-            let refuse = |expected: String| Refused {
-                key: key.clone(),
-                value: value.clone(),
-                expected,
-                source: Source::Admin,
-            };
+            let refuse =
+                |expected: String| Refused { key: key.clone(), value: value.clone(), expected, source: Source::Admin };
             let Some(row) = row::<S>(&key) else {
                 if !S::is_java_key(&key) {
                     let nearest = nearest(&key, S::ROWS.iter().map(|row| row.key));
-                    return Err(refuse(nearest.map_or("a known key".to_owned(), |name| {
-                        format!("a known key, perhaps {name}")
-                    })));
+                    return Err(refuse(
+                        nearest.map_or("a known key".to_owned(), |name| format!("a known key, perhaps {name}")),
+                    ));
                 }
                 next.carried.insert(key.clone(), value);
                 changed.without_effect.push(key);
@@ -275,20 +235,13 @@ impl<S: Settings> Loaded<S> {
                 continue;
             }
             if row.when == When::AtStart {
-                return Err(refuse(
-                    "it to be changed in the configuration file, followed by a restart".to_owned(),
-                ));
+                return Err(refuse("it to be changed in the configuration file, followed by a restart".to_owned()));
             }
             changed.values.push((row.key, after.unwrap_or_default()));
         }
         if let Err((key, expected)) = next.settings.check() {
             let value = next.settings.get(key).unwrap_or_default();
-            return Err(Refused {
-                key: key.to_owned(),
-                value,
-                expected,
-                source: Source::Admin,
-            });
+            return Err(Refused { key: key.to_owned(), value, expected, source: Source::Admin });
         }
         *self = next;
         Ok(changed)
@@ -306,10 +259,7 @@ impl<S: Settings> Loaded<S> {
         let holds = row::<S>(key).is_some_and(|row| row.when == When::AnyTime)
             && self.configured.get(key).as_deref() == Some(replaced);
         let mut next = self.clone();
-        if !holds
-            || next.take(key, value, &Source::Admin) != Ok(true)
-            || next.settings.check().is_err()
-        {
+        if !holds || next.take(key, value, &Source::Admin) != Ok(true) || next.settings.check().is_err() {
             return false;
         }
         *self = next;
@@ -335,34 +285,17 @@ impl<S: Settings> Loaded<S> {
     pub fn listing(&self) -> String {
         let assignments: Vec<String> = S::ROWS
             .iter()
-            .map(|row| {
-                format!(
-                    "{} = {}",
-                    row.key,
-                    self.settings.get(row.key).unwrap_or_default()
-                )
-            })
+            .map(|row| format!("{} = {}", row.key, self.settings.get(row.key).unwrap_or_default()))
             .collect();
-        let width = assignments
-            .iter()
-            .map(String::len)
-            .filter(|&len| len <= 60)
-            .max()
-            .unwrap_or(0);
+        let width = assignments.iter().map(String::len).filter(|&len| len <= 60).max().unwrap_or(0);
         let mut listing = String::new();
         let mut section = "";
         for (row, assignment) in S::ROWS.iter().zip(&assignments) {
             if row.section != section {
                 section = row.section;
-                listing.push_str(&format!(
-                    "{}# {section}\n",
-                    if listing.is_empty() { "" } else { "\n" }
-                ));
+                listing.push_str(&format!("{}# {section}\n", if listing.is_empty() { "" } else { "\n" }));
             }
-            listing.push_str(&format!(
-                "{assignment:width$}  # {}\n",
-                self.source(row.key)
-            ));
+            listing.push_str(&format!("{assignment:width$}  # {}\n", self.source(row.key)));
         }
         listing
     }

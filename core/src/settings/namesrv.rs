@@ -66,13 +66,9 @@ impl NamesrvSettings {
     pub fn embedded_in(broker: &BrokerSettings, host: &super::Host) -> Self {
         let mut settings = <Self as super::Settings>::defaults(host);
         settings.network.listen_port = broker.network.namesrv_listen_port;
-        settings
-            .network
-            .bind_address
-            .clone_from(&broker.network.bind_address);
+        settings.network.bind_address.clone_from(&broker.network.bind_address);
         settings.network.server_channel_max_idle_time = broker.network.server_channel_max_idle_time;
-        settings.routes.kv_config_path =
-            format!("{}/kvConfig.json", broker.store.store_path_root_dir);
+        settings.routes.kv_config_path = format!("{}/kvConfig.json", broker.store.store_path_root_dir);
         settings
     }
 }
@@ -83,10 +79,7 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host {
-            name: "ns".to_owned(),
-            home: "/home/mq".to_owned(),
-        }
+        Host { name: "ns".to_owned(), home: "/home/mq".to_owned() }
     }
 
     #[test]
@@ -94,22 +87,14 @@ mod tests {
         let defaults = NamesrvSettings::defaults(&host());
         let mut again = defaults.clone();
         for row in NamesrvSettings::ROWS {
-            assert_eq!(
-                again.set(row.key, &defaults.get(row.key).unwrap()),
-                Some(true),
-                "{}",
-                row.key
-            );
+            assert_eq!(again.set(row.key, &defaults.get(row.key).unwrap()), Some(true), "{}", row.key);
         }
         assert_eq!(again, defaults);
     }
 
     #[test]
     fn java_keys_of_the_name_server_are_known_and_those_of_the_broker_are_not() {
-        let given = Given {
-            file: Some(("n.conf", "rocketmqHome=/opt\nbrokerRole=SLAVE\n")),
-            flags: &[],
-        };
+        let given = Given { file: Some(("n.conf", "rocketmqHome=/opt\nbrokerRole=SLAVE\n")), flags: &[] };
         let loaded = load::<NamesrvSettings>(&host(), given).unwrap();
         let notices: Vec<String> = loaded.notices.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -127,9 +112,6 @@ mod tests {
         broker.network.namesrv_listen_port = 19876;
         let settings = NamesrvSettings::embedded_in(&broker, &host());
         assert_eq!(settings.network.listen_port, 19876);
-        assert_eq!(
-            settings.routes.kv_config_path,
-            "/home/mq/ringmq/store/kvConfig.json"
-        );
+        assert_eq!(settings.routes.kv_config_path, "/home/mq/ringmq/store/kvConfig.json");
     }
 }

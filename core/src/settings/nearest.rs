@@ -8,12 +8,7 @@ pub fn nearest<'a>(written: &str, candidates: impl Iterator<Item = &'a str>) -> 
     let written = written.to_ascii_lowercase();
     let allowed = (written.chars().count() / 3).max(1);
     candidates
-        .map(|candidate| {
-            (
-                distance(&written, &candidate.to_ascii_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (distance(&written, &candidate.to_ascii_lowercase()), candidate))
         .filter(|&(distance, _)| distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)

@@ -19,10 +19,7 @@ pub fn page() -> String {
          `updateNamesrvConfig`). A broker keeps such a change in its data directory; it holds until it is changed again or until\n\
          the file or a flag says something else than it did when the change was made. A name server forgets it when it ends.\n",
     );
-    let host = Host {
-        name: "<host name>".to_owned(),
-        home: "$HOME".to_owned(),
-    };
+    let host = Host { name: "<host name>".to_owned(), home: "$HOME".to_owned() };
     page.push_str("\n## broker.conf\n");
     table(&mut page, &BrokerSettings::defaults(&host));
     page.push_str("\n## namesrv.conf\n");
@@ -35,18 +32,16 @@ fn table<S: Settings>(page: &mut String, defaults: &S) {
     for row in S::ROWS {
         if row.section != section {
             section = row.section;
-            page.push_str(&format!("\n### {section}\n\n| key | default | value | change | meaning |\n|---|---|---|---|---|\n"));
+            page.push_str(&format!(
+                "\n### {section}\n\n| key | default | value | change | meaning |\n|---|---|---|---|---|\n"
+            ));
         }
         page.push_str(&line(row, &defaults.get(row.key).unwrap_or_default()));
     }
 }
 
 fn line(row: &Row, default: &str) -> String {
-    let default = if default.is_empty() {
-        "not set".to_owned()
-    } else {
-        format!("`{default}`")
-    };
+    let default = if default.is_empty() { "not set".to_owned() } else { format!("`{default}`") };
     let value = match row.form {
         Form::Only { only, .. } => format!("`{only}` only"),
         ref form => form.expected(),
@@ -59,10 +54,7 @@ fn line(row: &Row, default: &str) -> String {
         When::AtStart => "start",
         When::AnyTime => "any time",
     };
-    format!(
-        "| `{}` | {default} | {value} | {change} | {}{why} |\n",
-        row.key, row.meaning
-    )
+    format!("| `{}` | {default} | {value} | {change} | {}{why} |\n", row.key, row.meaning)
 }
 
 #[cfg(test)]

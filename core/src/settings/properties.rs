@@ -23,11 +23,7 @@ pub fn parse(text: &str) -> Vec<Property> {
         let (key, value) = split(&logical);
         let key = unescape(key);
         if !key.is_empty() {
-            properties.push(Property {
-                key,
-                value: unescape(value).trim_end().to_owned(),
-                line,
-            });
+            properties.push(Property { key, value: unescape(value).trim_end().to_owned(), line });
         }
     }
     properties
@@ -38,10 +34,7 @@ fn logical_lines(text: &str) -> Vec<(u32, String)> {
     let mut lines = Vec::new();
     let mut open: Option<(u32, String)> = None;
     for (index, natural) in text.split('\n').enumerate() {
-        let natural = natural
-            .strip_suffix('\r')
-            .unwrap_or(natural)
-            .trim_start_matches(is_blank);
+        let natural = natural.strip_suffix('\r').unwrap_or(natural).trim_start_matches(is_blank);
         let (first, mut joined) = match open.take() {
             Some(open) => open,
             None if natural.is_empty() || natural.starts_with(['#', '!']) => continue,
@@ -101,11 +94,7 @@ fn unescape(text: &str) -> String {
             Some('f') => plain.push('\x0c'),
             Some('u') => {
                 let digits: String = chars.clone().take(4).collect();
-                match u32::from_str_radix(&digits, 16)
-                    .ok()
-                    .filter(|_| digits.len() == 4)
-                    .and_then(char::from_u32)
-                {
+                match u32::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4).and_then(char::from_u32) {
                     Some(decoded) => {
                         plain.push(decoded);
                         chars.nth(3);
@@ -126,10 +115,7 @@ mod tests {
     use super::*;
 
     fn pairs(text: &str) -> Vec<(String, String)> {
-        parse(text)
-            .into_iter()
-            .map(|property| (property.key, property.value))
-            .collect()
+        parse(text).into_iter().map(|property| (property.key, property.value)).collect()
     }
 
     fn pair(key: &str, value: &str) -> (String, String) {
@@ -155,14 +141,7 @@ mod tests {
     #[test]
     fn a_continued_value_loses_the_indent_of_its_next_line() {
         let text = "messageDelayLevel=1s 5s \\\n      10s\nnext=1\\\\\nlast=open\\";
-        assert_eq!(
-            pairs(text),
-            [
-                pair("messageDelayLevel", "1s 5s 10s"),
-                pair("next", "1\\"),
-                pair("last", "open")
-            ]
-        );
+        assert_eq!(pairs(text), [pair("messageDelayLevel", "1s 5s 10s"), pair("next", "1\\"), pair("last", "open")]);
     }
 
     #[test]
@@ -175,10 +154,7 @@ mod tests {
 
     #[test]
     fn the_line_of_a_key_is_remembered() {
-        let lines: Vec<u32> = parse("\n# one\na=1\\\n2\nb=3")
-            .iter()
-            .map(|property| property.line)
-            .collect();
+        let lines: Vec<u32> = parse("\n# one\na=1\\\n2\nb=3").iter().map(|property| property.line).collect();
         assert_eq!(lines, [3, 5]);
     }
 }

@@ -1,0 +1,177 @@
+//! Topics: what one is, which there are, and how a change to them is stored and announced.
+//!
+//! `Topic` is one topic's configuration with the shard of each queue. `TopicTable` holds them all; the control shard's copy is
+//! the truth and every other shard has the same table, kept up by `Change`s. `record` writes changes into the log,
+//! `Registration` tells name servers. Nothing here stores messages or answers requests.
+
+mod attributes;
+mod change;
+mod record;
+mod registration;
+mod spread;
+mod system;
+mod table;
+mod version;
+
+pub use attributes::{AttributeError, Attributes, FlushMode};
+pub use change::Change;
+pub use record::{RecordError, read_snapshot, snapshot};
+pub use registration::{Announced, Registration};
+pub use spread::Spread;
+pub use system::{BootTopic, all as system_topics, at_boot, is_system_topic};
+pub use table::{TopicSpec, TopicTable};
+pub use version::DataVersion;
+
+use ringmq_protocol::{names, perm};
+
+use crate::event::ShardId;
+
+/// Most queues of one topic: each costs a shard number here and a line in every statistics answer.
+pub const QUEUES_PER_TOPIC_MAX: u32 = 65_536;
+
+/// What a topic is for; decided once, from its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicKind {
+    /// Made by and for users.
+    User,
+    /// The messages of this group to be tried again.
+    Retry(Box<str>),
+    /// The dead letters of this group.
+    Dlq(Box<str>),
+    /// The broker's own. Clients may send to it if it is `open`.
+    System {
+        /// Whether clients may send to it; to the others a send is refused with NO_PERMISSION.
+        open: bool,
+    },
+}
+
+impl TopicKind {
+    /// The kind of topic that `name` stands for. Topics named after the cluster or the broker count as users' here: they
+    /// behave like them, and only administration must know that they are not (`is_system_topic`).
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        match names::TopicKind::parse(name) {
+            names::TopicKind::User(_) => TopicKind::User,
+            names::TopicKind::Retry(group) => TopicKind::Retry(group.into()),
+            names::TopicKind::Dlq(group) => TopicKind::Dlq(group.into()),
+            names::TopicKind::System(topic) => TopicKind::System { open: topic.clients_may_send() },
+        }
+    }
+}
+
+/// How consumers may filter by tag (TopicFilterType); kept because tools show it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FilterType {
+    /// A message has at most one tag.
+    #[default]
+    SingleTag,
+    /// A message may have several.
+    MultiTag,
+}
+
+impl FilterType {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            FilterType::SingleTag => "SINGLE_TAG",
+            FilterType::MultiTag => "MULTI_TAG",
+        }
+    }
+
+    /// Reads the name on the wire; anything unknown is `SingleTag`, as tools send nothing else on purpose.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        if name == "MULTI_TAG" { FilterType::MultiTag } else { FilterType::SingleTag }
+    }
+}
+
+/// Permission bits as RocketMQ counts them (PermName): 4 read, 2 write, 1 inherit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Perm(pub i32);
+
+impl Perm {
+    /// What ordinary topics have.
+    pub const READ_WRITE: Perm = Perm(perm::READ_WRITE);
+
+    /// Whether consumers may read.
+    #[inline]
+    #[must_use]
+    pub const fn readable(self) -> bool {
+        perm::readable(self.0)
+    }
+
+    /// Whether producers may send.
+    #[inline]
+    #[must_use]
+    pub const fn writable(self) -> bool {
+        perm::writable(self.0)
+    }
+
+    /// Whether topics may be made after this one's model.
+    #[must_use]
+    pub const fn inherited(self) -> bool {
+        perm::inherited(self.0)
+    }
+
+    /// The same without the inherit bit.
+    #[must_use]
+    pub const fn without_inherit(self) -> Perm {
+        Perm(self.0 & !perm::INHERIT)
+    }
+}
+
+/// One topic (TopicConfig), with the shard that owns each queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Name, legal by `names::check_topic`.
+    pub name: Box<str>,
+    /// What it is for.
+    pub kind: TopicKind,
+    /// Queues consumers see.
+    pub read_queues: u32,
+    /// Queues producers see.
+    pub write_queues: u32,
+    /// What clients may do.
+    pub perm: Perm,
+    /// How consumers may filter.
+    pub filter: FilterType,
+    /// Unit-mode bits.
+    pub sys_flag: i32,
+    /// Whether tools treat it as ordered.
+    pub order: bool,
+    /// Attributes without signs.
+    pub attributes: Attributes,
+    /// The topic's own flush mode; `None` is the broker's `flushDiskType`. Derived from the attributes.
+    pub flush: Option<FlushMode>,
+    /// The shard of each queue that exists or ever existed; never shrinks, because the data stays where it is.
+    pub shards: Box<[ShardId]>,
+}
+
+impl Topic {
+    /// How many queues there are to send to or to read from.
+    #[must_use]
+    pub fn queues(&self) -> u32 {
+        self.read_queues.max(self.write_queues)
+    }
+
+    /// The shard that owns a queue; `None` for a queue the topic does not have.
+    #[inline]
+    #[must_use]
+    pub fn shard_of(&self, queue: u32) -> Option<ShardId> {
+        if queue >= self.queues() { None } else { self.shards.get(queue as usize).copied() }
+    }
+
+    /// Whether clients may send here at all, whatever the permission.
+    #[inline]
+    #[must_use]
+    pub fn takes_sends(&self) -> bool {
+        !matches!(self.kind, TopicKind::System { open: false })
+    }
+
+    fn assert_sound(&self) {
+        assert!(self.shards.len() >= self.queues() as usize, "every queue has a shard");
+        assert!(self.queues() <= QUEUES_PER_TOPIC_MAX, "queue counts are checked where they come in");
+        assert_eq!(self.flush, self.attributes.flush(), "the flush mode is the attribute's");
+    }
+}

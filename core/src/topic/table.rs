@@ -1,0 +1,164 @@
+//! All topics: the truth on the control shard, the same table as a copy on every other.
+//!
+//! Owns lookup, the listing order, how queues are spread, and what a wanted topic would look like (`TopicSpec`). A table only
+//! changes through `put` and `drop`, which `Metadata::apply` calls; asking what a topic would be changes nothing.
+
+use crate::map::Map;
+
+use super::{Attributes, FilterType, Perm, Spread, Topic, TopicKind};
+
+/// What somebody wants a topic to be; the table adds what it knows (kind, shards).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Name, already checked.
+    pub name: Box<str>,
+    /// Queues to read.
+    pub read_queues: u32,
+    /// Queues to write.
+    pub write_queues: u32,
+    /// What clients may do.
+    pub perm: Perm,
+    /// How consumers may filter.
+    pub filter: FilterType,
+    /// Unit-mode bits.
+    pub sys_flag: i32,
+    /// Whether tools treat it as ordered.
+    pub order: bool,
+    /// Attributes, already checked.
+    pub attributes: Attributes,
+}
+
+impl TopicSpec {
+    /// An ordinary topic with the same number of queues to read and to write.
+    #[must_use]
+    pub fn plain(name: &str, queues: u32, perm: Perm) -> Self {
+        TopicSpec {
+            name: name.into(),
+            read_queues: queues,
+            write_queues: queues,
+            perm,
+            filter: FilterType::SingleTag,
+            sys_flag: 0,
+            order: false,
+            attributes: Attributes::default(),
+        }
+    }
+}
+
+/// Every topic of the broker.
+#[derive(Clone, Debug)]
+pub struct TopicTable {
+    topics: Map<Box<str>, Topic>,
+    spread: Spread,
+}
+
+impl TopicTable {
+    /// No topics, on a broker of so many shards.
+    #[must_use]
+    pub fn new(shards: u16) -> Self {
+        TopicTable { topics: Map::default(), spread: Spread::over(shards) }
+    }
+
+    /// One topic.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// All topics in no particular (but repeatable) order.
+    pub fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    /// All topics by name: the order in which tools page through them.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<&Topic> {
+        let mut sorted: Vec<&Topic> = self.topics.values().collect();
+        sorted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        sorted
+    }
+
+    /// The topic that `spec` asks for: queues that exist keep their shard, new ones are spread.
+    ///
+    /// # Panics
+    /// When the queue counts were not checked before.
+    #[must_use]
+    pub fn plan(&self, spec: TopicSpec) -> Topic {
+        let TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes } = spec;
+        let kept = self.get(&name).map_or(&[][..], |topic| &topic.shards);
+        let shards = self.spread.assign(kept, read_queues.max(write_queues) as usize);
+        let kind = TopicKind::of(&name);
+        let flush = attributes.flush();
+        let topic =
+            Topic { name, kind, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush, shards };
+        topic.assert_sound();
+        topic
+    }
+
+    /// Adds a topic or replaces the one of its name.
+    pub(crate) fn put(&mut self, topic: Topic) {
+        topic.assert_sound();
+        self.spread.add(&topic.shards);
+        if let Some(old) = self.topics.insert(topic.name.clone(), topic) {
+            self.spread.remove(&old.shards);
+        }
+    }
+
+    /// Takes a topic out.
+    pub(crate) fn drop(&mut self, name: &str) -> Option<Topic> {
+        let topic = self.topics.remove(name)?;
+        self.spread.remove(&topic.shards);
+        Some(topic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ShardId;
+
+    fn table() -> TopicTable {
+        let mut table = TopicTable::new(2);
+        let topic = table.plan(TopicSpec::plain("orders", 4, Perm::READ_WRITE));
+        table.put(topic);
+        table
+    }
+
+    #[test]
+    fn planning_changes_nothing_and_putting_does() {
+        let mut table = table();
+        let planned = table.plan(TopicSpec::plain("bills", 3, Perm::READ_WRITE));
+        assert!(table.get("bills").is_none());
+        table.put(planned);
+        assert_eq!(table.sorted().iter().map(|topic| &*topic.name).collect::<Vec<_>>(), ["bills", "orders"]);
+        assert_eq!(table.get("orders").and_then(|topic| topic.shard_of(3)), Some(ShardId(1)));
+        assert_eq!(table.get("orders").and_then(|topic| topic.shard_of(4)), None);
+    }
+
+    #[test]
+    fn shrinking_and_growing_again_finds_the_old_shards() {
+        let mut table = table();
+        let before = table.get("orders").unwrap().shards.clone();
+        for queues in [1, 4] {
+            let topic = table.plan(TopicSpec::plain("orders", queues, Perm::READ_WRITE));
+            table.put(topic);
+        }
+        assert_eq!(table.get("orders").unwrap().shards, before);
+        assert_eq!(table.len(), 1);
+        assert!(table.drop("orders").is_some() && table.drop("orders").is_none());
+        assert_eq!(table.spread, Spread::over(2));
+    }
+}
