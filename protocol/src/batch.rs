@@ -70,10 +70,7 @@ impl std::error::Error for BatchError {}
 
 /// The entries of a batch body, in order; ends after the first error.
 pub fn iter(body: &[u8]) -> Entries<'_> {
-    Entries {
-        rest: body,
-        entry: 0,
-    }
+    Entries { rest: body, entry: 0 }
 }
 
 /// Iterator over the entries of a batch body.
@@ -111,26 +108,15 @@ fn split_entry(bytes: &[u8]) -> Result<(BatchEntry<'_>, &[u8]), &'static str> {
     let total = usize::try_from(total).map_err(|_| "its size is negative")?;
     let (entry, rest) = bytes.split_at_checked(total).ok_or(SHORT)?;
     let mut reader = Reader::new(entry);
-    reader
-        .take(4 + 4 + 4)
-        .ok_or("it is smaller than its fixed fields")?;
+    reader.take(4 + 4 + 4).ok_or("it is smaller than its fixed fields")?;
     let flag = reader.i32().ok_or("it is smaller than its fixed fields")?;
     let body = reader.counted_i32().ok_or("its body reaches beyond it")?;
-    let properties = reader
-        .counted_i16()
-        .ok_or("its properties reach beyond it")?;
+    let properties = reader.counted_i16().ok_or("its properties reach beyond it")?;
     if !reader.is_empty() {
         return Err("its size is more than its parts");
     }
     let properties = std::str::from_utf8(properties).map_err(|_| "its properties are not UTF-8")?;
-    Ok((
-        BatchEntry {
-            flag,
-            body,
-            properties,
-        },
-        rest,
-    ))
+    Ok((BatchEntry { flag, body, properties }, rest))
 }
 
 #[cfg(test)]
@@ -139,18 +125,8 @@ mod tests {
 
     fn batch() -> Vec<u8> {
         let mut body = Vec::new();
-        BatchEntry {
-            flag: 1,
-            body: b"one",
-            properties: "TAGS\x01a\x02",
-        }
-        .encode(&mut body);
-        BatchEntry {
-            flag: -2,
-            body: b"",
-            properties: "",
-        }
-        .encode(&mut body);
+        BatchEntry { flag: 1, body: b"one", properties: "TAGS\x01a\x02" }.encode(&mut body);
+        BatchEntry { flag: -2, body: b"", properties: "" }.encode(&mut body);
         body
     }
 
@@ -178,9 +154,6 @@ mod tests {
         let mut bigger = body.clone();
         bigger[3] += 1;
         let error = iter(&bigger).next().unwrap().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "entry 0 of the batch: its size is more than its parts"
-        );
+        assert_eq!(error.to_string(), "entry 0 of the batch: its size is more than its parts");
     }
 }

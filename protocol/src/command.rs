@@ -68,26 +68,9 @@ impl<'a> Command<'a> {
             Spelling::Json => ext::json::parse(frame.header, &mut head, &mut ext)?,
             Spelling::Binary => ext::binary::parse(frame.header, &mut head, &mut ext)?,
         }
-        let Head {
-            code,
-            language,
-            version,
-            opaque,
-            flag,
-            remark,
-        } = head;
+        let Head { code, language, version, opaque, flag, remark } = head;
         let Frame { body, spelling, .. } = frame;
-        Ok(Command {
-            code,
-            language,
-            version,
-            opaque,
-            flag,
-            remark,
-            ext,
-            body,
-            spelling,
-        })
+        Ok(Command { code, language, version, opaque, flag, remark, ext, body, spelling })
     }
 
     /// Whether this answers a request of ours.
@@ -137,11 +120,7 @@ impl fmt::Display for CommandError {
                 write!(f, "JSON header: {member} is not a 32-bit integer")
             }
             CommandError::TooManyFields => {
-                write!(
-                    f,
-                    "header has more than {} extension fields",
-                    ext::EXT_LIMIT
-                )
+                write!(f, "header has more than {} extension fields", ext::EXT_LIMIT)
             }
         }
     }

@@ -51,27 +51,18 @@ impl<'a> Head<'a> {
 
     /// A request that expects an answer.
     pub const fn request(spelling: Spelling, code: i32, opaque: i32) -> Self {
-        Head {
-            flag: 0,
-            ..Head::response(spelling, code, opaque)
-        }
+        Head { flag: 0, ..Head::response(spelling, code, opaque) }
     }
 
     /// A request that expects no answer.
     pub const fn oneway(spelling: Spelling, code: i32, opaque: i32) -> Self {
-        Head {
-            flag: ONEWAY_FLAG,
-            ..Head::response(spelling, code, opaque)
-        }
+        Head { flag: ONEWAY_FLAG, ..Head::response(spelling, code, opaque) }
     }
 
     /// The same with a remark.
     #[must_use]
     pub const fn with_remark(self, remark: &'a str) -> Self {
-        Head {
-            remark: Some(remark),
-            ..self
-        }
+        Head { remark: Some(remark), ..self }
     }
 }
 
@@ -84,11 +75,7 @@ pub struct FrameTooLarge {
 
 impl fmt::Display for FrameTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "a frame of {} bytes exceeds the limit of {FRAME_LIMIT}",
-            self.bytes
-        )
+        write!(f, "a frame of {} bytes exceeds the limit of {FRAME_LIMIT}", self.bytes)
     }
 }
 
@@ -120,13 +107,7 @@ pub fn begin<'o>(out: &'o mut Vec<u8>, head: &Head<'_>) -> Encoder<'o> {
         Spelling::Json => begin_json(out, head),
         Spelling::Binary => begin_binary(out, head),
     };
-    Encoder {
-        out,
-        start,
-        block_at,
-        spelling: head.spelling,
-        any_field: false,
-    }
+    Encoder { out, start, block_at, spelling: head.spelling, any_field: false }
 }
 
 fn begin_json(out: &mut Vec<u8>, head: &Head<'_>) -> usize {
@@ -228,13 +209,7 @@ impl<'o> Encoder<'o> {
 
     /// Closes the header and writes the header word.
     fn end_header(self) -> (&'o mut Vec<u8>, usize) {
-        let Encoder {
-            out,
-            start,
-            block_at,
-            spelling,
-            any_field: _,
-        } = self;
+        let Encoder { out, start, block_at, spelling, any_field: _ } = self;
         match spelling {
             Spelling::Json => out.extend_from_slice(b"}}"),
             Spelling::Binary => {
@@ -264,8 +239,7 @@ impl<'o> Encoder<'o> {
     fn binary_key(&mut self, key: &str) {
         // No key of ours is long; a longer one would be cut by the int16 and is cut here instead.
         let key = &key.as_bytes()[..key.len().min(i16::MAX as usize)];
-        self.out
-            .extend_from_slice(&(key.len() as u16).to_be_bytes());
+        self.out.extend_from_slice(&(key.len() as u16).to_be_bytes());
         self.out.extend_from_slice(key);
     }
 
@@ -279,8 +253,7 @@ impl<'o> Encoder<'o> {
             }
             Spelling::Binary => {
                 self.binary_key(key);
-                self.out
-                    .extend_from_slice(&(value.len() as u32).to_be_bytes());
+                self.out.extend_from_slice(&(value.len() as u32).to_be_bytes());
                 self.out.extend_from_slice(value.as_bytes());
             }
         }
@@ -372,18 +345,12 @@ mod tests {
             let mut encoder = begin(&mut out, &head);
             encoder.int("queueOffset", -7);
             encoder.boolean("hasMsg", true);
-            let total = encoder
-                .pair("MSG_REGION", "Default\\Region")
-                .finish_with(b"body")
-                .unwrap();
+            let total = encoder.pair("MSG_REGION", "Default\\Region").finish_with(b"body").unwrap();
             assert_eq!(out.len(), 7 + total);
             let frame = split(&out[7..]).unwrap().unwrap();
             let command = Command::parse(frame).unwrap();
             assert_eq!((command.code, command.opaque, command.flag), (17, -5, 1));
-            assert_eq!(
-                (command.version, command.language),
-                (OUR_VERSION, Language::Java)
-            );
+            assert_eq!((command.version, command.language), (OUR_VERSION, Language::Java));
             assert_eq!(command.spelling, spelling);
             assert_eq!(command.remark.unwrap(), "no \"topic\"\n\u{1}你好");
             assert_eq!(command.ext.len(), 3);

@@ -35,10 +35,7 @@ impl Span {
     #[inline]
     pub(crate) fn new(at: usize, end: usize, escaped: bool) -> Self {
         let len = (end - at) as u32;
-        Span {
-            at: at as u32,
-            len: if escaped { len | ESCAPED } else { len },
-        }
+        Span { at: at as u32, len: if escaped { len | ESCAPED } else { len } }
     }
 }
 
@@ -59,10 +56,7 @@ impl<'a> Ext<'a> {
     /// No entries, over the header that spans will point into.
     #[inline]
     pub(crate) fn over(header: &'a [u8]) -> Self {
-        Ext {
-            header,
-            entries: ArrayVec::new(),
-        }
+        Ext { header, entries: ArrayVec::new() }
     }
 
     /// No entries at all.
@@ -107,9 +101,7 @@ impl<'a> Ext<'a> {
 
     /// All entries in the order received. Of a repeated key the last one counts.
     pub fn iter(&self) -> impl Iterator<Item = (Text<'a>, Text<'a>)> + '_ {
-        self.entries
-            .iter()
-            .map(|entry| (self.text(entry.key), self.text(entry.value)))
+        self.entries.iter().map(|entry| (self.text(entry.key), self.text(entry.value)))
     }
 
     /// Calls `visit` for every entry whose key can be a field name.
@@ -132,11 +124,7 @@ impl<'a> Ext<'a> {
 
     /// The value of one key. For a whole header use `Header::decode`, which walks the list once.
     pub fn get(&self, key: &str) -> Option<Text<'a>> {
-        let found = self
-            .entries
-            .iter()
-            .rev()
-            .find(|entry| self.text(entry.key).eq_str(key))?;
+        let found = self.entries.iter().rev().find(|entry| self.text(entry.key).eq_str(key))?;
         Some(self.text(found.value))
     }
 }

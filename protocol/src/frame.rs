@@ -100,22 +100,13 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             FrameError::TooShort { length } => {
-                write!(
-                    f,
-                    "frame length {length} is below 4, the size of the header word"
-                )
+                write!(f, "frame length {length} is below 4, the size of the header word")
             }
             FrameError::TooLong { length } => {
-                write!(
-                    f,
-                    "frame length {length} exceeds the limit of {FRAME_LIMIT} bytes"
-                )
+                write!(f, "frame length {length} exceeds the limit of {FRAME_LIMIT} bytes")
             }
             FrameError::HeaderBeyondFrame { header, length } => {
-                write!(
-                    f,
-                    "header length {header} does not fit in frame length {length}"
-                )
+                write!(f, "header length {header} does not fit in frame length {length}")
             }
             FrameError::UnknownSpelling { byte } => {
                 write!(f, "header type {byte} is neither 0 (JSON) nor 1 (binary)")
@@ -160,21 +151,12 @@ pub fn split(buf: &[u8]) -> Result<Option<Frame<'_>>, FrameError> {
     let body_at = PREFIX_LEN + header_len as usize;
     if body_at > total_len {
         let length = (total_len - LENGTH_WORD) as u32;
-        return Err(FrameError::HeaderBeyondFrame {
-            header: header_len,
-            length,
-        });
+        return Err(FrameError::HeaderBeyondFrame { header: header_len, length });
     }
     let Some(bytes) = buf.get(..total_len) else {
         return Ok(None);
     };
-    Ok(Some(Frame {
-        bytes,
-        total_len,
-        spelling,
-        header: &bytes[PREFIX_LEN..body_at],
-        body: &bytes[body_at..],
-    }))
+    Ok(Some(Frame { bytes, total_len, spelling, header: &bytes[PREFIX_LEN..body_at], body: &bytes[body_at..] }))
 }
 
 #[cfg(test)]
@@ -192,10 +174,7 @@ mod tests {
     fn the_smallest_frame_has_neither_header_nor_body() {
         let bytes = frame(4, 0, 0, b"");
         let frame = split(&bytes).unwrap().unwrap();
-        assert_eq!(
-            (frame.total_len, frame.header, frame.body),
-            (8, &b""[..], &b""[..])
-        );
+        assert_eq!((frame.total_len, frame.header, frame.body), (8, &b""[..], &b""[..]));
     }
 
     #[test]
@@ -212,41 +191,18 @@ mod tests {
         let bytes = frame(4 + 2 + 3, 0, 2, b"hhbbb");
         for cut in 0..bytes.len() {
             assert_eq!(split(&bytes[..cut]), Ok(None));
-            assert_eq!(
-                needed(&bytes[..cut]),
-                Ok(if cut < 4 { PREFIX_LEN } else { bytes.len() })
-            );
+            assert_eq!(needed(&bytes[..cut]), Ok(if cut < 4 { PREFIX_LEN } else { bytes.len() }));
         }
     }
 
     #[test]
     fn lengths_are_refused_as_soon_as_they_are_seen() {
-        assert_eq!(
-            split(&[0, 0, 0, 3]),
-            Err(FrameError::TooShort { length: 3 })
-        );
+        assert_eq!(split(&[0, 0, 0, 3]), Err(FrameError::TooShort { length: 3 }));
         let largest = (FRAME_LIMIT - 4) as u32;
         assert_eq!(split(&largest.to_be_bytes()), Ok(None));
-        assert_eq!(
-            split(&(largest + 1).to_be_bytes()),
-            Err(FrameError::TooLong {
-                length: largest + 1
-            })
-        );
-        assert_eq!(
-            split(&[0xff; 4]),
-            Err(FrameError::TooLong { length: u32::MAX })
-        );
-        assert_eq!(
-            split(&frame(10, 0, 7, b"")),
-            Err(FrameError::HeaderBeyondFrame {
-                header: 7,
-                length: 10
-            })
-        );
-        assert_eq!(
-            split(&frame(10, 2, 1, b"")),
-            Err(FrameError::UnknownSpelling { byte: 2 })
-        );
+        assert_eq!(split(&(largest + 1).to_be_bytes()), Err(FrameError::TooLong { length: largest + 1 }));
+        assert_eq!(split(&[0xff; 4]), Err(FrameError::TooLong { length: u32::MAX }));
+        assert_eq!(split(&frame(10, 0, 7, b"")), Err(FrameError::HeaderBeyondFrame { header: 7, length: 10 }));
+        assert_eq!(split(&frame(10, 2, 1, b"")), Err(FrameError::UnknownSpelling { byte: 2 }));
     }
 }

@@ -75,10 +75,7 @@ impl HeaderError {
     /// A required field that is absent.
     #[cold]
     pub fn missing(field: &'static str) -> Self {
-        HeaderError {
-            field,
-            problem: FieldProblem::Missing,
-        }
+        HeaderError { field, problem: FieldProblem::Missing }
     }
 
     /// A value that is not what the field holds.
@@ -90,13 +87,7 @@ impl HeaderError {
                 break;
             }
         }
-        HeaderError {
-            field,
-            problem: FieldProblem::Malformed {
-                value: excerpt,
-                expected,
-            },
-        }
+        HeaderError { field, problem: FieldProblem::Malformed { value: excerpt, expected } }
     }
 }
 
@@ -189,10 +180,7 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
 
 /// Reads one field that must be there.
 #[inline]
-pub fn required<'a, T: Field<'a>>(
-    field: &'static str,
-    value: Option<Text<'a>>,
-) -> Result<T, HeaderError> {
+pub fn required<'a, T: Field<'a>>(field: &'static str, value: Option<Text<'a>>) -> Result<T, HeaderError> {
     let Some(text) = value else {
         return Err(HeaderError::missing(field));
     };

@@ -75,16 +75,7 @@ mod tests {
 
     #[test]
     fn a_port_that_is_none_is_refused() {
-        assert_eq!(
-            take(&mut Reader::new(&[1, 2, 3, 4, 0, 1, 0, 0]), false),
-            None
-        );
-        assert_eq!(
-            take(
-                &mut Reader::new(&[1, 2, 3, 4, 0xff, 0xff, 0xff, 0xff]),
-                false
-            ),
-            None
-        );
+        assert_eq!(take(&mut Reader::new(&[1, 2, 3, 4, 0, 1, 0, 0]), false), None);
+        assert_eq!(take(&mut Reader::new(&[1, 2, 3, 4, 0xff, 0xff, 0xff, 0xff]), false), None);
     }
 }

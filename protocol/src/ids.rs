@@ -47,10 +47,7 @@ impl OffsetId {
         unhex(id.as_bytes(), &mut bytes[..length])?;
         let mut reader = Reader::new(&bytes[..length]);
         let host = hosts::take(&mut reader, v6)?;
-        Some(OffsetId {
-            host,
-            offset: reader.i64()?,
-        })
+        Some(OffsetId { host, offset: reader.i64()? })
     }
 }
 
@@ -114,27 +111,15 @@ mod tests {
 
     #[test]
     fn an_offset_id_is_host_and_offset_in_hexadecimal() {
-        let id = OffsetId {
-            host: "192.168.1.2:10911".parse().unwrap(),
-            offset: 0x1234,
-        };
+        let id = OffsetId { host: "192.168.1.2:10911".parse().unwrap(), offset: 0x1234 };
         assert_eq!(&*id.encode(), "C0A8010200002A9F0000000000001234");
-        assert_eq!(
-            OffsetId::decode("C0A8010200002A9F0000000000001234"),
-            Some(id)
-        );
-        assert_eq!(
-            OffsetId::decode("c0a8010200002a9f0000000000001234"),
-            Some(id)
-        );
+        assert_eq!(OffsetId::decode("C0A8010200002A9F0000000000001234"), Some(id));
+        assert_eq!(OffsetId::decode("c0a8010200002a9f0000000000001234"), Some(id));
     }
 
     #[test]
     fn an_ipv6_offset_id_has_56_characters() {
-        let id = OffsetId {
-            host: "[2001:db8::1]:10911".parse().unwrap(),
-            offset: i64::MAX,
-        };
+        let id = OffsetId { host: "[2001:db8::1]:10911".parse().unwrap(), offset: i64::MAX };
         let text = id.encode();
         assert_eq!(text.len(), 56);
         assert_eq!(OffsetId::decode(&text), Some(id));
@@ -142,12 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_no_offset_id_is_refused() {
-        for text in [
-            "",
-            "0",
-            "C0A8010200002A9F000000000000123",
-            "C0A8010200002A9F00000000000012GG",
-        ] {
+        for text in ["", "0", "C0A8010200002A9F000000000000123", "C0A8010200002A9F00000000000012GG"] {
             assert_eq!(OffsetId::decode(text), None);
         }
         // A port beyond 65535.

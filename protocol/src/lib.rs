@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod bodies;
 pub mod command;
 pub mod encode;
 pub mod ext;

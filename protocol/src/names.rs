@@ -204,16 +204,10 @@ impl fmt::Display for NameError {
         match self {
             NameError::Blank => f.write_str("the name is blank"),
             NameError::TooLong { bytes, limit } => {
-                write!(
-                    f,
-                    "the name has {bytes} bytes, more than the limit of {limit}"
-                )
+                write!(f, "the name has {bytes} bytes, more than the limit of {limit}")
             }
             NameError::Character { found } => {
-                write!(
-                    f,
-                    "the name contains {found:?}; allowed are letters, digits and % | _ -"
-                )
+                write!(f, "the name contains {found:?}; allowed are letters, digits and % | _ -")
             }
         }
     }
@@ -246,21 +240,14 @@ fn check(name: &str, limit: usize) -> Result<(), NameError> {
         return Err(NameError::Blank);
     }
     if name.len() > limit {
-        return Err(NameError::TooLong {
-            bytes: name.len(),
-            limit,
-        });
+        return Err(NameError::TooLong { bytes: name.len(), limit });
     }
     // By byte: a multi-byte character has only bytes that are not allowed.
     if name.bytes().all(is_name_byte) {
         return Ok(());
     }
-    let found = name
-        .chars()
-        .find(|&c| !u8::try_from(c).is_ok_and(is_name_byte));
-    Err(NameError::Character {
-        found: found.unwrap_or_default(),
-    })
+    let found = name.chars().find(|&c| !u8::try_from(c).is_ok_and(is_name_byte));
+    Err(NameError::Character { found: found.unwrap_or_default() })
 }
 
 const fn is_name_byte(byte: u8) -> bool {
@@ -276,19 +263,10 @@ mod tests {
         assert_eq!(TopicKind::parse("orders"), TopicKind::User("orders"));
         assert_eq!(TopicKind::parse("%RETRY%g"), TopicKind::Retry("g"));
         assert_eq!(TopicKind::parse("%DLQ%g"), TopicKind::Dlq("g"));
-        assert_eq!(
-            TopicKind::parse("TBW102"),
-            TopicKind::System(SystemTopic::AutoCreate)
-        );
-        assert_eq!(
-            TopicKind::parse("rmq_sys_wheel_timer"),
-            TopicKind::System(SystemTopic::Timer)
-        );
+        assert_eq!(TopicKind::parse("TBW102"), TopicKind::System(SystemTopic::AutoCreate));
+        assert_eq!(TopicKind::parse("rmq_sys_wheel_timer"), TopicKind::System(SystemTopic::Timer));
         let revive = revive_topic("C");
-        assert_eq!(
-            TopicKind::parse(&revive),
-            TopicKind::System(SystemTopic::Prefixed)
-        );
+        assert_eq!(TopicKind::parse(&revive), TopicKind::System(SystemTopic::Prefixed));
         for topic in SystemTopic::NAMED {
             let name = topic.name().unwrap();
             assert_eq!(TopicKind::parse(name), TopicKind::System(*topic));
@@ -298,9 +276,7 @@ mod tests {
 
     #[test]
     fn clients_may_not_send_to_six_system_topics() {
-        let forbidden = SystemTopic::NAMED
-            .iter()
-            .filter(|topic| !topic.clients_may_send());
+        let forbidden = SystemTopic::NAMED.iter().filter(|topic| !topic.clients_may_send());
         assert_eq!(forbidden.count(), 6);
         assert!(TopicKind::parse("TBW102").clients_may_send());
     }
@@ -308,13 +284,7 @@ mod tests {
     #[test]
     fn limits_depend_on_the_kind() {
         assert_eq!(check_topic(&"t".repeat(127)), Ok(()));
-        assert_eq!(
-            check_topic(&"t".repeat(128)),
-            Err(NameError::TooLong {
-                bytes: 128,
-                limit: 127
-            })
-        );
+        assert_eq!(check_topic(&"t".repeat(128)), Err(NameError::TooLong { bytes: 128, limit: 127 }));
         assert_eq!(check_topic(&retry_topic(&"g".repeat(248))), Ok(()));
         assert!(check_topic(&retry_topic(&"g".repeat(249))).is_err());
         assert_eq!(check_group(&"g".repeat(120)), Ok(()));
@@ -326,10 +296,7 @@ mod tests {
         assert_eq!(check_topic(""), Err(NameError::Blank));
         assert_eq!(check_topic(" \t"), Err(NameError::Blank));
         assert_eq!(check_topic("a.b"), Err(NameError::Character { found: '.' }));
-        assert_eq!(
-            check_group("订单"),
-            Err(NameError::Character { found: '订' })
-        );
+        assert_eq!(check_group("订单"), Err(NameError::Character { found: '订' }));
         assert_eq!(check_topic("%a|B_c-9"), Ok(()));
     }
 }

@@ -40,20 +40,13 @@ impl WireOffset {
     /// # Panics
     /// If either exceeds its limit: the broker made both, so that is a bug.
     pub const fn new(shard: u16, position: Position) -> Self {
-        assert!(
-            position.0 < POSITION_LIMIT,
-            "a log position exceeds 47 bits"
-        );
+        assert!(position.0 < POSITION_LIMIT, "a log position exceeds 47 bits");
         WireOffset((shard as i64) << POSITION_BITS | position.0 as i64)
     }
 
     /// From the wire; `None` if negative.
     pub const fn from_wire(value: i64) -> Option<Self> {
-        if value < 0 {
-            None
-        } else {
-            Some(WireOffset(value))
-        }
+        if value < 0 { None } else { Some(WireOffset(value)) }
     }
 
     /// As it goes on the wire.
@@ -94,10 +87,7 @@ mod tests {
             let offset = WireOffset::new(shard, Position(position));
             assert!(offset.to_wire() >= 0);
             assert_eq!(WireOffset::from_wire(offset.to_wire()), Some(offset));
-            assert_eq!(
-                (offset.shard(), offset.position()),
-                (shard, Position(position))
-            );
+            assert_eq!((offset.shard(), offset.position()), (shard, Position(position)));
         }
         assert_eq!(WireOffset::from_wire(-1), None);
         assert_eq!(WireOffset::new(0, Position(77)).to_wire(), 77);

@@ -47,10 +47,7 @@ impl<'a> Iterator for Pairs<'a> {
 
 /// The value of `key`; of a repeated key the last one, as Java's map keeps it.
 pub fn find<'a>(properties: &'a str, key: &str) -> Option<&'a str> {
-    iter(properties)
-        .filter(|(name, _)| *name == key)
-        .last()
-        .map(|(_, value)| value)
+    iter(properties).filter(|(name, _)| *name == key).last().map(|(_, value)| value)
 }
 
 /// Appends one pair, with a separator before it if the string so far lacks its last one.
@@ -184,10 +181,7 @@ mod tests {
         let mut out = b"a\x011".to_vec();
         append(&mut out, "b", "2");
         assert_eq!(out, b"a\x011\x02b\x012\x02");
-        assert_eq!(
-            build([("a", "1"), ("名", "值")]),
-            "a\u{1}1\u{2}名\u{1}值\u{2}"
-        );
+        assert_eq!(build([("a", "1"), ("名", "值")]), "a\u{1}1\u{2}名\u{1}值\u{2}");
     }
 
     #[test]

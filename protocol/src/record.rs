@@ -79,11 +79,7 @@ pub enum RecordVersion {
 impl RecordVersion {
     /// The version that a topic of this length needs.
     pub const fn for_topic(topic_len: usize) -> Self {
-        if topic_len > TOPIC_V1_LIMIT {
-            RecordVersion::V2
-        } else {
-            RecordVersion::V1
-        }
+        if topic_len > TOPIC_V1_LIMIT { RecordVersion::V2 } else { RecordVersion::V1 }
     }
 
     const fn magic(self) -> i32 {
@@ -186,10 +182,7 @@ impl fmt::Display for RecordError {
             RecordError::NotUtf8 { part } => write!(f, "the {part} of the record is not UTF-8"),
             RecordError::BodyCrc => f.write_str("the body does not match its checksum"),
             RecordError::TooLong { part, bytes, limit } => {
-                write!(
-                    f,
-                    "the {part} has {bytes} bytes, more than the limit of {limit}"
-                )
+                write!(f, "the {part} has {bytes} bytes, more than the limit of {limit}")
             }
         }
     }

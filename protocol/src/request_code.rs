@@ -253,22 +253,12 @@ mod tests {
 
     #[test]
     fn the_tiers_have_the_sizes_of_the_reference() {
-        let count = |tier| {
-            RequestCode::all()
-                .filter(|code| code.tier() == tier)
-                .count()
-        };
-        assert_eq!(
-            [count(Tier::T1), count(Tier::T2), count(Tier::T3)],
-            [30, 58, 70]
-        );
+        let count = |tier| RequestCode::all().filter(|code| code.tier() == tier).count();
+        assert_eq!([count(Tier::T1), count(Tier::T2), count(Tier::T3)], [30, 58, 70]);
     }
 
     #[test]
     fn a_code_is_shown_with_its_name() {
-        assert_eq!(
-            RequestCode::SendMessageV2.to_string(),
-            "SEND_MESSAGE_V2 (310)"
-        );
+        assert_eq!(RequestCode::SendMessageV2.to_string(), "SEND_MESSAGE_V2 (310)");
     }
 }

@@ -77,17 +77,11 @@ mod tests {
         assert_eq!(transaction(flag), TransactionState::Prepared);
         let committed = with_transaction(flag, TransactionState::Commit);
         assert_eq!(committed, COMPRESSED | TRANSACTION_COMMIT | BORN_HOST_V6);
-        assert_eq!(
-            with_transaction(committed, TransactionState::None),
-            COMPRESSED | BORN_HOST_V6
-        );
+        assert_eq!(with_transaction(committed, TransactionState::None), COMPRESSED | BORN_HOST_V6);
     }
 
     #[test]
     fn host_bits_follow_the_hosts_not_the_client() {
-        assert_eq!(
-            with_hosts(BORN_HOST_V6 | COMPRESSED, false, true),
-            COMPRESSED | STORE_HOST_V6
-        );
+        assert_eq!(with_hosts(BORN_HOST_V6 | COMPRESSED, false, true), COMPRESSED | STORE_HOST_V6);
     }
 }

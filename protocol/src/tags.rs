@@ -5,9 +5,7 @@
 
 /// Java's `String.hashCode`: over UTF-16 units, wrapping at 32 bits.
 pub fn java_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
+    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 /// What the index stores for the TAGS property of a message; 0 if it has none.
@@ -53,19 +51,14 @@ impl TagFilter {
     pub fn matches(&self, tags_code: i64) -> bool {
         match self {
             TagFilter::All => true,
-            TagFilter::Hashes(hashes) => {
-                i32::try_from(tags_code).is_ok_and(|code| hashes.binary_search(&code).is_ok())
-            }
+            TagFilter::Hashes(hashes) => i32::try_from(tags_code).is_ok_and(|code| hashes.binary_search(&code).is_ok()),
         }
     }
 }
 
 /// The tags an expression lists.
 pub fn tags(expression: &str) -> impl Iterator<Item = &str> {
-    expression
-        .split(OR)
-        .map(str::trim)
-        .filter(|tag| !tag.is_empty())
+    expression.split(OR).map(str::trim).filter(|tag| !tag.is_empty())
 }
 
 #[cfg(test)]

@@ -21,18 +21,12 @@ pub struct Text<'a> {
 
 impl<'a> Text<'a> {
     /// The empty text.
-    pub const EMPTY: Text<'static> = Text {
-        raw: "",
-        escaped: false,
-    };
+    pub const EMPTY: Text<'static> = Text { raw: "", escaped: false };
 
     /// Text that is already what it says.
     #[inline]
     pub const fn plain(raw: &'a str) -> Self {
-        Text {
-            raw,
-            escaped: false,
-        }
+        Text { raw, escaped: false }
     }
 
     /// The inside of a JSON string literal whose escapes were all checked by the scanner.
@@ -260,11 +254,7 @@ fn parse_long_decimal(negative: bool, digits: &[u8]) -> Option<i64> {
         let digit = i64::from(char::from(digit).to_digit(10)?);
         let scaled = value.checked_mul(10)?;
         // Counted downwards when negative, because only then i64::MIN is reachable.
-        value = if negative {
-            scaled.checked_sub(digit)?
-        } else {
-            scaled.checked_add(digit)?
-        };
+        value = if negative { scaled.checked_sub(digit)? } else { scaled.checked_add(digit)? };
     }
     (!digits.is_empty()).then_some(value)
 }
@@ -344,15 +334,9 @@ mod tests {
     #[test]
     fn scratch_space_may_be_too_small() {
         let mut scratch = [0; 3];
-        assert_eq!(
-            escaped(r"a\u0001b").decode_in(&mut scratch),
-            Some("a\u{1}b")
-        );
+        assert_eq!(escaped(r"a\u0001b").decode_in(&mut scratch), Some("a\u{1}b"));
         assert_eq!(escaped(r"ab\u0001b").decode_in(&mut scratch), None);
-        assert_eq!(
-            Text::plain("long enough").decode_in(&mut scratch),
-            Some("long enough")
-        );
+        assert_eq!(Text::plain("long enough").decode_in(&mut scratch), Some("long enough"));
     }
 
     #[test]

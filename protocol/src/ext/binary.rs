@@ -22,31 +22,19 @@ const POP_WRAP: i32 = 3 << 16;
 
 /// Reads a binary header into its fixed members and its extension fields.
 #[inline]
-pub(crate) fn parse<'a>(
-    header: &'a [u8],
-    head: &mut Head<'a>,
-    ext: &mut Ext<'a>,
-) -> Result<(), CommandError> {
+pub(crate) fn parse<'a>(header: &'a [u8], head: &mut Head<'a>, ext: &mut Ext<'a>) -> Result<(), CommandError> {
     read(header, head, ext).unwrap_or(Err(CommandError::BinaryTooShort))
 }
 
 /// `None` when the header ends before the field it announces.
-fn read<'a>(
-    header: &'a [u8],
-    head: &mut Head<'a>,
-    ext: &mut Ext<'a>,
-) -> Option<Result<(), CommandError>> {
+fn read<'a>(header: &'a [u8], head: &mut Head<'a>, ext: &mut Ext<'a>) -> Option<Result<(), CommandError>> {
     let mut reader = Reader::new(header);
     let code = i32::from(reader.i16()?);
     head.language = Language::from_byte(reader.u8()?);
     head.version = i32::from(reader.i16()?);
     head.opaque = reader.i32()?;
     head.flag = reader.i32()?;
-    head.code = if head.flag & RESPONSE_FLAG == 0 {
-        unwrap_code(code)
-    } else {
-        code
-    };
+    head.code = if head.flag & RESPONSE_FLAG == 0 { unwrap_code(code) } else { code };
     let remark = reader.counted_i32()?;
     if !remark.is_empty() {
         let Ok(remark) = std::str::from_utf8(remark) else {
@@ -56,9 +44,7 @@ fn read<'a>(
     }
     let block = reader.i32()?;
     // What follows the block is ignored, as RocketMQ does; a block longer than the header is not.
-    let end = reader
-        .position()
-        .checked_add(usize::try_from(block).ok()?)?;
+    let end = reader.position().checked_add(usize::try_from(block).ok()?)?;
     let block = header.get(..end)?;
     while reader.position() < end {
         let key = reader.counted_i16()?;

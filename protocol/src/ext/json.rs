@@ -21,10 +21,7 @@ pub(crate) fn parse<'a>(header: &'a [u8], head: &mut Head<'a>, ext: &mut Ext<'a>
     if std::str::from_utf8(header).is_err() {
         return Err(CommandError::NotUtf8);
     }
-    let mut scanner = Scanner {
-        bytes: header,
-        at: 0,
-    };
+    let mut scanner = Scanner { bytes: header, at: 0 };
     let mut code_seen = false;
     scanner.open(b'{', "the header is not a JSON object")?;
     let mut more = !scanner.closes(b'}');
@@ -71,10 +68,7 @@ type Literal = (usize, usize, bool);
 impl Scanner<'_> {
     #[cold]
     fn bad(&self, problem: &'static str) -> CommandError {
-        CommandError::Json {
-            problem,
-            at: self.at,
-        }
+        CommandError::Json { problem, at: self.at }
     }
 
     #[inline]
@@ -340,8 +334,7 @@ fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
         let backslash = word ^ (ONES * b'\\' as u64);
         // A byte of `x` is zero iff subtracting one borrows into its high bit. Bytes above the first
         // zero may be marked wrongly; only the lowest mark is used.
-        let hits =
-            (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & HIGHS;
+        let hits = (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & HIGHS;
         if hits != 0 {
             return at + (hits.trailing_zeros() / 8) as usize;
         }

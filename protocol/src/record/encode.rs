@@ -48,10 +48,7 @@ pub struct PropertyParts<'a> {
 impl<'a> PropertyParts<'a> {
     /// A properties string as it came.
     pub fn just(original: &'a str) -> Self {
-        PropertyParts {
-            original,
-            ..Self::default()
-        }
+        PropertyParts { original, ..Self::default() }
     }
 
     /// The length in bytes of what [`PropertyParts::write`] writes.
@@ -117,12 +114,7 @@ impl RecordSize {
     ///
     /// # Errors
     /// A part that is too long for its length field.
-    pub fn of(
-        topic: usize,
-        properties: usize,
-        body: usize,
-        sys_flag: i32,
-    ) -> Result<Self, RecordError> {
+    pub fn of(topic: usize, properties: usize, body: usize, sys_flag: i32) -> Result<Self, RecordError> {
         let too_long = |part, bytes, limit| Err(RecordError::TooLong { part, bytes, limit });
         if topic > TOPIC_LIMIT {
             return too_long("topic", topic, TOPIC_LIMIT);
@@ -140,21 +132,14 @@ impl RecordSize {
         if total > RECORD_LIMIT {
             return too_long("record", total, RECORD_LIMIT);
         }
-        Ok(RecordSize {
-            total,
-            version,
-            properties,
-        })
+        Ok(RecordSize { total, version, properties })
     }
 }
 
 impl Message<'_> {
     /// The sysFlag as it is stored: with the host bits that the two hosts demand.
     pub fn stored_sys_flag(&self) -> i32 {
-        let (born, store) = (
-            hosts::is_v6(&self.born_host),
-            hosts::is_v6(&self.store_host),
-        );
+        let (born, store) = (hosts::is_v6(&self.born_host), hosts::is_v6(&self.store_host));
         sys_flag::with_hosts(self.sys_flag, born, store)
     }
 
@@ -173,11 +158,7 @@ impl Message<'_> {
     /// # Panics
     /// If `dst` or `size` do not belong to this message: the caller computed both.
     pub fn encode_into(&self, dst: &mut [u8], size: &RecordSize) -> i32 {
-        assert_eq!(
-            dst.len(),
-            size.total,
-            "a record is written into exactly its size"
-        );
+        assert_eq!(dst.len(), size.total, "a record is written into exactly its size");
         let crc = body_crc(self.body);
         let mut writer = Writer::new(dst);
         writer.i32(size.total as i32);
@@ -203,11 +184,7 @@ impl Message<'_> {
         writer.put(self.topic.as_bytes());
         writer.i16(size.properties as i16);
         self.properties.write(&mut writer);
-        assert_eq!(
-            writer.position(),
-            size.total,
-            "size and content of a record agree"
-        );
+        assert_eq!(writer.position(), size.total, "size and content of a record agree");
         crc
     }
 }
@@ -255,10 +232,7 @@ mod tests {
         assert_eq!(record.store_timestamp(), message.store_timestamp);
         assert_eq!(record.store_host(), message.store_host);
         assert_eq!(record.reconsume_times(), message.reconsume_times);
-        assert_eq!(
-            record.prepared_transaction_offset(),
-            message.prepared_transaction_offset
-        );
+        assert_eq!(record.prepared_transaction_offset(), message.prepared_transaction_offset);
         assert_eq!(record.body(), message.body);
         assert_eq!(record.properties(), properties);
         record.check_body().unwrap();
@@ -269,8 +243,7 @@ mod tests {
         let long = "%DLQ%".to_owned() + &"g".repeat(TOPIC_V1_LIMIT);
         let v6: SocketAddr = "[2001:db8::7]:10911".parse().unwrap();
         for topic in ["T", &long] {
-            for (born_v6, store_v6) in [(false, false), (true, false), (false, true), (true, true)]
-            {
+            for (born_v6, store_v6) in [(false, false), (true, false), (false, true), (true, true)] {
                 let mut message = message(topic, b"hello", PropertyParts::just("TAGS\x01a\x02"));
                 if born_v6 {
                     message.born_host = v6;
@@ -289,10 +262,7 @@ mod tests {
 
     #[test]
     fn the_overhead_is_91_bytes() {
-        assert_eq!(
-            encode(&message("", b"", PropertyParts::default())).len(),
-            91
-        );
+        assert_eq!(encode(&message("", b"", PropertyParts::default())).len(), 91);
     }
 
     #[test]
@@ -305,16 +275,10 @@ mod tests {
         let bytes = encode(&message("T", b"", parts));
         let record = RecordRef::parse(&bytes).unwrap();
         assert_eq!(record.properties(), "TAGS\x01a\x02CLUSTER\x01c\x02");
-        let open = PropertyParts {
-            without: &[],
-            ..parts
-        };
+        let open = PropertyParts { without: &[], ..parts };
         let bytes = encode(&message("T", b"", open));
         let record = RecordRef::parse(&bytes).unwrap();
-        assert_eq!(
-            record.properties(),
-            "WAIT\x01true\x02TAGS\x01a\x02CLUSTER\x01c\x02"
-        );
+        assert_eq!(record.properties(), "WAIT\x01true\x02TAGS\x01a\x02CLUSTER\x01c\x02");
         // Nothing is added behind, so nothing is closed either: the string stays as it came.
         assert_eq!(PropertyParts::just("a\x01b").len(), 3);
     }
@@ -323,9 +287,7 @@ mod tests {
     fn concatenated_records_are_iterated() {
         let mut bytes = encode(&message("A", b"1", PropertyParts::default()));
         bytes.extend(encode(&message("B", b"2", PropertyParts::default())));
-        let topics: Vec<_> = record::iter(&bytes)
-            .map(|record| record.unwrap().topic())
-            .collect();
+        let topics: Vec<_> = record::iter(&bytes).map(|record| record.unwrap().topic()).collect();
         assert_eq!(topics, ["A", "B"]);
         bytes.pop();
         let results: Vec<_> = record::iter(&bytes).collect();
@@ -361,63 +323,26 @@ mod tests {
         let damaged = |at: usize, byte: u8| {
             let mut bytes = good.clone();
             bytes[at] = byte;
-            RecordRef::parse(&bytes)
-                .map(|record| record.check_body())
-                .err()
+            RecordRef::parse(&bytes).map(|record| record.check_body()).err()
         };
-        assert_eq!(
-            damaged(0, 0x80).map(|e| matches!(e, RecordError::Size { .. })),
-            Some(true)
-        );
+        assert_eq!(damaged(0, 0x80).map(|e| matches!(e, RecordError::Size { .. })), Some(true));
         assert_eq!(damaged(2, 1), Some(RecordError::Truncated));
-        assert_eq!(
-            damaged(7, 0).map(|e| matches!(e, RecordError::Magic { .. })),
-            Some(true)
-        );
+        assert_eq!(damaged(7, 0).map(|e| matches!(e, RecordError::Magic { .. })), Some(true));
         assert_eq!(damaged(52, 1), Some(RecordError::Host));
-        assert_eq!(
-            damaged(84, 0xff),
-            Some(RecordError::Length { part: "body" })
-        );
-        assert_eq!(
-            damaged(92, 200),
-            Some(RecordError::Length { part: "topic" })
-        );
-        assert_eq!(
-            damaged(93, 0xff),
-            Some(RecordError::NotUtf8 { part: "topic" })
-        );
+        assert_eq!(damaged(84, 0xff), Some(RecordError::Length { part: "body" }));
+        assert_eq!(damaged(92, 200), Some(RecordError::Length { part: "topic" }));
+        assert_eq!(damaged(93, 0xff), Some(RecordError::NotUtf8 { part: "topic" }));
         let mut bytes = good.clone();
         bytes[88] ^= 1;
-        assert_eq!(
-            RecordRef::parse(&bytes).unwrap().check_body(),
-            Err(RecordError::BodyCrc)
-        );
+        assert_eq!(RecordRef::parse(&bytes).unwrap().check_body(), Err(RecordError::BodyCrc));
     }
 
     #[test]
     fn limits_name_the_part() {
-        let refused =
-            |topic, properties, body| RecordSize::of(topic, properties, body, 0).unwrap_err();
-        assert!(
-            refused(256, 0, 0)
-                .to_string()
-                .starts_with("the topic has 256 bytes")
-        );
-        assert!(
-            refused(1, 32768, 0)
-                .to_string()
-                .starts_with("the properties")
-        );
-        assert!(
-            refused(1, 0, usize::MAX)
-                .to_string()
-                .starts_with("the body")
-        );
-        assert!(
-            refused(1, 0, RECORD_LIMIT)
-                .to_string()
-                .starts_with("the record")
-        );
+        let refused = |topic, properties, body| RecordSize::of(topic, properties, body, 0).unwrap_err();
+        assert!(refused(256, 0, 0).to_string().starts_with("the topic has 256 bytes"));
+        assert!(refused(1, 32768, 0).to_string().starts_with("the properties"));
+        assert!(refused(1, 0, usize::MAX).to_string().starts_with("the body"));
+        assert!(refused(1, 0, RECORD_LIMIT).to_string().starts_with("the record"));
     }
 }

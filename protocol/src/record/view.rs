@@ -2,8 +2,8 @@
 
 use super::{MAGIC_V1, MAGIC_V2, RECORD_LIMIT};
 use super::{
-    RecordError, RecordVersion, TOPIC_LIMIT, at, body_crc, body_len_at, reconsume_times_at,
-    store_host_at, store_timestamp_at,
+    RecordError, RecordVersion, TOPIC_LIMIT, at, body_crc, body_len_at, reconsume_times_at, store_host_at,
+    store_timestamp_at,
 };
 use crate::hosts;
 use crate::ids::{MessageId, OffsetId};
@@ -39,44 +39,21 @@ impl<'a> RecordRef<'a> {
         };
         let flag = i32_at(bytes, at::SYS_FLAG);
         check_host(bytes, at::BORN_HOST, flag & sys_flag::BORN_HOST_V6 != 0)?;
-        check_host(
-            bytes,
-            store_host_at(flag),
-            flag & sys_flag::STORE_HOST_V6 != 0,
-        )?;
-        let tail = bytes
-            .get(body_len_at(flag)..)
-            .ok_or(RecordError::Length { part: "header" })?;
+        check_host(bytes, store_host_at(flag), flag & sys_flag::STORE_HOST_V6 != 0)?;
+        let tail = bytes.get(body_len_at(flag)..).ok_or(RecordError::Length { part: "header" })?;
         let mut reader = Reader::new(tail);
-        let body = reader
-            .counted_i32()
-            .ok_or(RecordError::Length { part: "body" })?;
-        let topic =
-            take_topic(&mut reader, version).ok_or(RecordError::Length { part: "topic" })?;
-        let properties = reader
-            .counted_i16()
-            .ok_or(RecordError::Length { part: "properties" })?;
+        let body = reader.counted_i32().ok_or(RecordError::Length { part: "body" })?;
+        let topic = take_topic(&mut reader, version).ok_or(RecordError::Length { part: "topic" })?;
+        let properties = reader.counted_i16().ok_or(RecordError::Length { part: "properties" })?;
         if !reader.is_empty() {
-            return Err(RecordError::Size {
-                found: i32_at(bytes, at::TOTAL_SIZE),
-            });
+            return Err(RecordError::Size { found: i32_at(bytes, at::TOTAL_SIZE) });
         }
         if topic.len() > TOPIC_LIMIT {
-            return Err(RecordError::TooLong {
-                part: "topic",
-                bytes: topic.len(),
-                limit: TOPIC_LIMIT,
-            });
+            return Err(RecordError::TooLong { part: "topic", bytes: topic.len(), limit: TOPIC_LIMIT });
         }
         let topic = text(topic, "topic")?;
         let properties = text(properties, "properties")?;
-        Ok(RecordRef {
-            bytes,
-            version,
-            body,
-            topic,
-            properties,
-        })
+        Ok(RecordRef { bytes, version, body, topic, properties })
     }
 
     /// The whole record.
@@ -119,11 +96,7 @@ impl<'a> RecordRef<'a> {
     /// # Errors
     /// [`RecordError::BodyCrc`].
     pub fn check_body(&self) -> Result<(), RecordError> {
-        if body_crc(self.body) == self.body_crc() {
-            Ok(())
-        } else {
-            Err(RecordError::BodyCrc)
-        }
+        if body_crc(self.body) == self.body_crc() { Ok(()) } else { Err(RecordError::BodyCrc) }
     }
 
     /// The queue.
@@ -158,11 +131,7 @@ impl<'a> RecordRef<'a> {
 
     /// Who made it.
     pub fn born_host(&self) -> SocketAddr {
-        host_at(
-            self.bytes,
-            at::BORN_HOST,
-            self.sys_flag() & sys_flag::BORN_HOST_V6 != 0,
-        )
+        host_at(self.bytes, at::BORN_HOST, self.sys_flag() & sys_flag::BORN_HOST_V6 != 0)
     }
 
     /// When the broker stored it, ms.
@@ -173,11 +142,7 @@ impl<'a> RecordRef<'a> {
     /// Who stored it: an address clients can reach.
     pub fn store_host(&self) -> SocketAddr {
         let flag = self.sys_flag();
-        host_at(
-            self.bytes,
-            store_host_at(flag),
-            flag & sys_flag::STORE_HOST_V6 != 0,
-        )
+        host_at(self.bytes, store_host_at(flag), flag & sys_flag::STORE_HOST_V6 != 0)
     }
 
     /// How often it was redelivered.
@@ -192,11 +157,7 @@ impl<'a> RecordRef<'a> {
 
     /// The offsetMsgId that clients compute from store host and physical offset.
     pub fn offset_id(&self) -> MessageId {
-        OffsetId {
-            host: self.store_host(),
-            offset: self.physical_offset(),
-        }
-        .encode()
+        OffsetId { host: self.store_host(), offset: self.physical_offset() }.encode()
     }
 }
 
@@ -280,10 +241,7 @@ pub mod patch {
     fn put_host(record: &mut [u8], at: usize, v6: bool, host: &SocketAddr) -> bool {
         let fits = hosts::is_v6(host) == v6;
         if fits {
-            hosts::put(
-                &mut Writer::new(&mut record[at..][..hosts::host_len(v6)]),
-                host,
-            );
+            hosts::put(&mut Writer::new(&mut record[at..][..hosts::host_len(v6)]), host);
         }
         fits
     }
@@ -304,9 +262,7 @@ fn text<'a>(bytes: &'a [u8], part: &'static str) -> Result<&'a str, RecordError>
 }
 
 fn check_host(bytes: &[u8], at: usize, v6: bool) -> Result<(), RecordError> {
-    let tail = bytes
-        .get(at..)
-        .ok_or(RecordError::Length { part: "header" })?;
+    let tail = bytes.get(at..).ok_or(RecordError::Length { part: "header" })?;
     match hosts::take(&mut Reader::new(tail), v6) {
         Some(_) => Ok(()),
         None => Err(RecordError::Host),
@@ -319,13 +275,9 @@ fn host_at(bytes: &[u8], at: usize, v6: bool) -> SocketAddr {
 }
 
 fn i32_at(bytes: &[u8], at: usize) -> i32 {
-    Reader::new(&bytes[at..])
-        .i32()
-        .expect("inside the fixed part of a record")
+    Reader::new(&bytes[at..]).i32().expect("inside the fixed part of a record")
 }
 
 fn i64_at(bytes: &[u8], at: usize) -> i64 {
-    Reader::new(&bytes[at..])
-        .i64()
-        .expect("inside the fixed part of a record")
+    Reader::new(&bytes[at..]).i64().expect("inside the fixed part of a record")
 }
