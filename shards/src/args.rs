@@ -1,0 +1,94 @@
+//! The command lines of mqbroker and mqnamesrv.
+//!
+//! Owns the flags and their help. RocketMQ's own flags keep their letters (`-c`, `-n`, `-p`). What a flag means for a setting
+//! is the settings table's to say: flags become key and value pairs.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::boot::Refused;
+
+/// RingMQ's broker: Apache RocketMQ's protocol, one shard per CPU core, durable by group commit.
+///
+/// Without arguments it needs nothing else: it runs a name server inside (port 9876), listens on port 10911, and keeps its data
+/// in ~/ringmq/store.
+#[derive(Debug, Parser)]
+#[command(name = "mqbroker", version, after_help = BROKER_EXAMPLES)]
+pub struct BrokerArgs {
+    /// Configuration file in RocketMQ's own key = value format
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Name servers to register at, instead of running one inside
+    #[arg(short = 'n', long = "namesrv", value_name = "HOST:PORT[;HOST:PORT]")]
+    pub namesrv: Option<String>,
+    /// Print the effective settings and where each comes from, then exit
+    #[arg(short = 'p', long = "print")]
+    pub print: bool,
+    /// One setting, as in the file; wins over the file; may be repeated
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+const BROKER_EXAMPLES: &str = "Examples:
+  mqbroker                                      broker and name server on an empty machine
+  mqbroker -c conf/broker.conf                  settings from a file
+  mqbroker -n 10.0.0.1:9876;10.0.0.2:9876       register at standalone name servers
+  mqbroker -s listenPort=20911 -s cpus=0-3      another port, four CPUs
+  mqbroker -s storePathRootDir=/data/ringmq     another data directory
+  mqbroker -p                                   what the settings are and where each comes from
+
+Stop it with Ctrl-C or SIGTERM: it flushes, leaves a checkpoint and unregisters.";
+
+/// RingMQ's name server, standalone.
+#[derive(Debug, Parser)]
+#[command(name = "mqnamesrv", version, after_help = NAMESRV_EXAMPLES)]
+pub struct NamesrvArgs {
+    /// Configuration file in RocketMQ's own key = value format
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the effective settings and where each comes from, then exit
+    #[arg(short = 'p', long = "print")]
+    pub print: bool,
+    /// One setting, as in the file; wins over the file; may be repeated
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+const NAMESRV_EXAMPLES: &str = "Examples:
+  mqnamesrv                                     listens on port 9876
+  mqnamesrv -c conf/namesrv.conf                settings from a file
+  mqnamesrv -s listenPort=19876                 another port";
+
+/// The pairs of `--set`, in order.
+///
+/// # Errors
+/// One that is no pair.
+pub fn pairs<'s>(set: &'s [String]) -> Result<Vec<(&'s str, &'s str)>, Refused> {
+    let pair = |text: &'s String| {
+        let (key, value) = text.split_once('=').ok_or_else(|| {
+            Refused::new(format!("--set {text} names no value"), "write for example --set listenPort=20911")
+        })?;
+        Ok((key.trim(), value.trim()))
+    };
+    set.iter().map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_lines_are_consistent() {
+        BrokerArgs::command().debug_assert();
+        NamesrvArgs::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_are_pairs() {
+        let set = ["listenPort = 1".to_owned(), "a=b=c".to_owned()];
+        assert_eq!(pairs(&set).unwrap(), [("listenPort", "1"), ("a", "b=c")]);
+        assert!(pairs(&["listenPort".to_owned()]).unwrap_err().to_string().contains("listenPort"));
+    }
+}

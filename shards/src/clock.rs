@@ -1,0 +1,27 @@
+//! The two clocks, read here and nowhere else.
+//!
+//! Owns the making of [`Now`] and the conversion of core's deadlines into waiting times. Core never reads a clock: every
+//! input carries the `Now` made here.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+use ringmq_core::event::Now;
+
+/// Both clocks as they stand.
+pub fn now() -> Now {
+    // A clock before 1970 is a machine without a battery; messages then carry timestamp 0 and deadlines are unaffected.
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { wall_ms: wall.as_millis() as i64, mono_us: mono_us() }
+}
+
+/// Microseconds of the monotonic clock; never goes back.
+pub fn mono_us() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has CLOCK_MONOTONIC");
+    time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1_000
+}
+
+/// How long from now until a deadline of the monotonic clock; zero when it passed.
+pub fn until(deadline_us: u64) -> Duration {
+    Duration::from_micros(deadline_us.saturating_sub(mono_us()))
+}

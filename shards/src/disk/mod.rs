@@ -1,0 +1,293 @@
+//! The files of one shard: what the log wants written is written, what consumers want read is read.
+//!
+//! Owns the open segments, the making of new ones ahead of their use, and the tasks in which reads and writes run. Decides
+//! nothing: the log says what to write and when (`next_write`), core says what to read. A failed write is told to the log,
+//! which takes nothing any more; nothing is ever tried again.
+
+pub mod recover;
+pub mod replace;
+pub mod segment_file;
+mod sealed;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+
+use glommio::{Latency, Shares, TaskQueueHandle};
+use ringmq_core::event::{DiskError, Input, ReadId, ShardId};
+use ringmq_core::shard::Shard;
+use ringmq_core::store::{Layout, ReadPlan, SegmentBase, Urge, WritePlan};
+
+use crate::boot::direct_io::WriteMode;
+use crate::driver::{Driver, Hosted};
+use crate::limits;
+use segment_file::{SegmentFile, WriteBuffer, disk_error};
+
+/// The task queues that disk work runs in: one set per executor.
+///
+/// Shares say how CPU time is divided when all want it. Serving clients and group commits run in glommio's default queue
+/// (1,000 shares); a backlog drain and the preparation of segments must not hold them up.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskQueues {
+    cold_reads: TaskQueueHandle,
+    preparing: TaskQueueHandle,
+}
+
+impl DiskQueues {
+    /// Makes the queues; call on the executor.
+    pub fn new() -> Self {
+        let executor = glommio::executor();
+        DiskQueues {
+            cold_reads: executor.create_task_queue(Shares::Static(200), Latency::NotImportant, "cold reads"),
+            preparing: executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "segments"),
+        }
+    }
+}
+
+impl Default for DiskQueues {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whom to tell when something is done.
+type Owner = (Weak<Driver>, Weak<Hosted>);
+
+/// The files of one shard.
+#[derive(Debug)]
+pub struct Disk {
+    id: ShardId,
+    /// The shard's directory.
+    directory: PathBuf,
+    layout: Layout,
+    mode: WriteMode,
+    queues: DiskQueues,
+    owner: RefCell<Owner>,
+    /// Open segments, oldest first; those that are written to and the most recently read ones.
+    open: RefCell<BTreeMap<SegmentBase, Rc<SegmentFile>>>,
+    /// Segments the log wants, in order; made one at a time.
+    wanted: RefCell<VecDeque<SegmentBase>>,
+    preparing: Cell<bool>,
+    /// Cold reads that wait for their turn.
+    reads: RefCell<VecDeque<(ReadId, ReadPlan)>>,
+    reading: Cell<usize>,
+    /// Writes under way; stopping waits for them.
+    writing: Cell<usize>,
+}
+
+impl Disk {
+    /// The files of shard `id` in `directory`.
+    pub fn new(id: ShardId, directory: PathBuf, layout: Layout, mode: WriteMode, queues: DiskQueues) -> Self {
+        Disk {
+            id,
+            directory,
+            layout,
+            mode,
+            queues,
+            owner: RefCell::new((Weak::new(), Weak::new())),
+            open: RefCell::new(BTreeMap::new()),
+            wanted: RefCell::new(VecDeque::new()),
+            preparing: Cell::new(false),
+            reads: RefCell::new(VecDeque::new()),
+            reading: Cell::new(0),
+            writing: Cell::new(0),
+        }
+    }
+
+    /// Says whom to tell when something is done; once, before anything is asked for.
+    pub fn attach(&self, driver: &Rc<Driver>, hosted: &Rc<Hosted>) {
+        *self.owner.borrow_mut() = (Rc::downgrade(driver), Rc::downgrade(hosted));
+    }
+
+    /// Opens the segment the log goes on in after a restart, and zeroes what is left of it.
+    ///
+    /// # Errors
+    /// The file may not be opened.
+    pub async fn resume(self: &Rc<Self>, shard: &Shard) -> Result<(), DiskError> {
+        let end = shard.log.appended();
+        let base = self.layout.segment_of(end);
+        let path = self.directory.join(base.log_name());
+        if !path.exists() {
+            return Ok(());
+        }
+        let file = Rc::new(SegmentFile::open(&path, self.mode).await?);
+        let used = (end.offset() - base.0).next_multiple_of(crate::boot::direct_io::BLOCK as u64);
+        file.claim(0, used as usize);
+        self.enter(base, file);
+        Ok(())
+    }
+
+    fn owner(&self) -> Option<(Rc<Driver>, Rc<Hosted>)> {
+        let (driver, hosted) = &*self.owner.borrow();
+        Some((driver.upgrade()?, hosted.upgrade()?))
+    }
+
+    /// Starts everything the log wants: segments to be made, writes, indexes of full segments.
+    pub fn pull(self: &Rc<Self>, shard: &mut Shard, now_us: u64) {
+        while let Some(base) = shard.log.wanted_segment() {
+            self.wanted.borrow_mut().push_back(base);
+        }
+        self.prepare_next();
+        if shard.log.has_unwritten() {
+            let urge = self.urge(shard, now_us);
+            while let Some(plan) = shard.log.next_write(urge) {
+                self.start_write(shard, plan);
+            }
+        }
+        self.pull_sealed(shard);
+    }
+
+    fn urge(&self, shard: &Shard, now_us: u64) -> Urge {
+        if self.owner().is_some_and(|(driver, _)| driver.is_stopping()) {
+            Urge::Stop
+        } else if shard.waiting.is_empty() {
+            Urge::Async { older_than_us: now_us.saturating_sub(gather_us(shard)) }
+        } else {
+            Urge::Sync
+        }
+    }
+
+    /// When messages that nobody waits for have gathered long enough, microseconds of the monotonic clock.
+    pub fn next_deadline(&self, shard: &Shard) -> Option<u64> {
+        // With a write under way its completion is the next occasion.
+        let since = if shard.log.in_flight() == 0 { shard.log.unwritten_since_us() } else { None };
+        since.map(|since| since + gather_us(shard))
+    }
+
+    fn start_write(self: &Rc<Self>, shard: &Shard, plan: WritePlan) {
+        let file = self.open.borrow().get(&plan.segment).cloned();
+        let file = file.expect("the log writes only to segments that were reported ready");
+        let mut buffer = file.buffer(plan.len);
+        shard.log.copy_plan(&plan, buffer.as_mut());
+        file.claim(plan.file_offset, plan.len);
+        self.writing.set(self.writing.get() + 1);
+        glommio::spawn_local(self.clone().write(file, plan, buffer)).detach();
+    }
+
+    async fn write(self: Rc<Self>, file: Rc<SegmentFile>, plan: WritePlan, buffer: WriteBuffer) {
+        let result = file.write(plan.file_offset, buffer).await;
+        self.writing.set(self.writing.get() - 1);
+        if let Some((driver, hosted)) = self.owner() {
+            driver.happened(&hosted, Input::Written { seq: plan.seq, result });
+        }
+    }
+
+    /// Nothing is being written.
+    pub fn is_quiet(&self) -> bool {
+        self.writing.get() == 0
+    }
+
+    /// Makes the next wanted segment unless one is being made.
+    fn prepare_next(self: &Rc<Self>) {
+        if self.preparing.get() {
+            return;
+        }
+        let Some(base) = self.wanted.borrow_mut().pop_front() else { return };
+        self.preparing.set(true);
+        // Made in the default queue, for the log may wait for it; zeroed in the background.
+        glommio::spawn_local(self.clone().prepare(base)).detach();
+    }
+
+    async fn prepare(self: Rc<Self>, base: SegmentBase) {
+        let path = self.directory.join(base.log_name());
+        let made = SegmentFile::make(&path, self.layout.segment_size(), self.mode).await;
+        let made = match made {
+            Ok(file) => self.sync_names().await.map(|()| Rc::new(file)),
+            Err(error) => Err(error),
+        };
+        self.preparing.set(false);
+        let Some((driver, hosted)) = self.owner() else { return };
+        match made {
+            Ok(file) => {
+                self.enter(base, file.clone());
+                hosted.shard.apply(|shard| shard.log.segment_ready(base));
+                let fill = self.clone().fill(base, file);
+                glommio::spawn_local_into(fill, self.queues.preparing).expect("the queue was made").detach();
+            }
+            Err(DiskError { errno }) => {
+                crate::error!(
+                    "shard {}: no new segment in {} (errno {errno}); it takes no more messages until a restart, reads go on",
+                    self.id.0,
+                    self.directory.display()
+                );
+                hosted.shard.apply(|shard| shard.log.segment_failed(DiskError { errno }));
+            }
+        }
+        self.prepare_next();
+        driver.turn.nudge();
+    }
+
+    async fn sync_names(&self) -> Result<(), DiskError> {
+        let directory = self.directory.clone();
+        glommio::executor().spawn_blocking(move || replace::sync_directory(&directory)).await.map_err(disk_error)
+    }
+
+    async fn fill(self: Rc<Self>, base: SegmentBase, file: Rc<SegmentFile>) {
+        if let Err(DiskError { errno }) = file.zero_fill().await {
+            crate::warn!("shard {}: {} could not be zeroed ahead (errno {errno}); writes are slower", self.id.0, base.log_name());
+        }
+    }
+
+    fn enter(&self, base: SegmentBase, file: Rc<SegmentFile>) {
+        let mut open = self.open.borrow_mut();
+        open.insert(base, file);
+        // The newest ones are written to; of the others the oldest goes. Reads under way keep theirs open.
+        while open.len() > limits::OPEN_SEGMENTS {
+            open.pop_first();
+        }
+    }
+
+    /// Takes a cold read in; it runs when its turn comes.
+    pub fn queue_read(self: &Rc<Self>, id: ReadId, plan: ReadPlan) {
+        self.reads.borrow_mut().push_back((id, plan));
+        if self.reading.get() < limits::COLD_READS {
+            self.reading.set(self.reading.get() + 1);
+            glommio::spawn_local_into(self.clone().read_queued(), self.queues.cold_reads).expect("the queue was made").detach();
+        }
+    }
+
+    async fn read_queued(self: Rc<Self>) {
+        loop {
+            let Some((id, plan)) = self.reads.borrow_mut().pop_front() else { break };
+            let read = self.read(&plan).await;
+            let Some((driver, hosted)) = self.owner() else { break };
+            driver.happened(&hosted, Input::Read { id, result: read.as_deref().map_err(|&error| error) });
+        }
+        self.reading.set(self.reading.get() - 1);
+    }
+
+    /// Reads the ranges of a plan, laid back to back.
+    async fn read(&self, plan: &ReadPlan) -> Result<Vec<u8>, DiskError> {
+        let mut bytes = Vec::with_capacity(plan.bytes() as usize);
+        for range in plan.ranges() {
+            let file = self.segment(range.segment).await?;
+            let mut at = range.file_offset;
+            let end = range.file_offset + range.len;
+            while at < end {
+                let len = (end - at).min(limits::READ_CHUNK as u64);
+                let read = file.read(at, len as usize).await?;
+                if read.as_ref().len() as u64 != len {
+                    return Err(DiskError { errno: 0 });
+                }
+                bytes.extend_from_slice(read.as_ref());
+                at += len;
+            }
+        }
+        Ok(bytes)
+    }
+
+    async fn segment(&self, base: SegmentBase) -> Result<Rc<SegmentFile>, DiskError> {
+        if let Some(file) = self.open.borrow().get(&base) {
+            return Ok(file.clone());
+        }
+        let file = Rc::new(SegmentFile::open(&self.directory.join(base.log_name()), self.mode).await?);
+        self.enter(base, file.clone());
+        Ok(file)
+    }
+}
+
+/// How long messages that nobody waits for may gather, microseconds.
+fn gather_us(shard: &Shard) -> u64 {
+    shard.metadata.settings.store.flush_interval * 1_000
+}

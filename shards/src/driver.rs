@@ -1,0 +1,408 @@
+//! Everything one executor drives: its shards, its name server, its connections; what goes in and what comes out.
+//!
+//! Owns the way of a command to its shard, and the carrying out of effects: answers to sockets, messages to other shards,
+//! reads and writes to the disk. Decides nothing that a client could notice: where a request runs is `Shard::place`'s to say,
+//! what it does is `apply`'s.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use ringmq_core::effects::{Effects, Outgoing};
+use ringmq_core::event::{ConnId, CoreId, Input, Now, Origin, PeerMessage, ShardId};
+use ringmq_core::namesrv::{NameServer, NamesrvInput};
+use ringmq_core::place::Place;
+use ringmq_core::shard::Shard;
+use ringmq_protocol::command::Command;
+
+use crate::clock;
+use crate::disk::Disk;
+use crate::limits;
+use crate::mesh::{Batch, Mesh};
+use crate::net::Door;
+use crate::net::table::{Blocked, Table};
+use crate::nudge::Nudge;
+use crate::registrar::Announcements;
+use crate::service::ServiceHandle;
+
+/// One shard that lives here.
+pub struct Hosted {
+    pub id: ShardId,
+    pub shard: ServiceHandle<Shard>,
+    pub disk: Rc<Disk>,
+    /// What the shard wants done; drained before another shard runs on its account.
+    out: RefCell<Effects>,
+    /// The shard's fault was logged.
+    faulted: Cell<bool>,
+}
+
+impl Hosted {
+    /// Takes a recovered shard and its files in.
+    pub fn new(id: ShardId, shard: Shard, disk: Rc<Disk>) -> Self {
+        Hosted {
+            id,
+            shard: ServiceHandle::new(shard),
+            disk,
+            out: RefCell::new(Effects::default()),
+            faulted: Cell::new(false),
+        }
+    }
+
+    fn apply(&self, now: Now, input: Input<'_>) {
+        let mut out = self.out.borrow_mut();
+        self.shard.apply(|shard| shard.apply(now, input, &mut out));
+    }
+}
+
+/// The name server that lives here, if any.
+pub struct Names {
+    pub server: ServiceHandle<NameServer>,
+    out: RefCell<Effects>,
+}
+
+impl Names {
+    /// Takes a name server in.
+    pub fn new(server: NameServer) -> Self {
+        Names { server: ServiceHandle::new(server), out: RefCell::new(Effects::default()) }
+    }
+
+    fn apply(&self, now: Now, input: NamesrvInput<'_>) {
+        let mut out = self.out.borrow_mut();
+        self.server.apply(|server| server.apply(now, input, &mut out));
+    }
+}
+
+/// One executor's state; shared by its tasks, never across threads.
+pub struct Driver {
+    pub core: CoreId,
+    pub hosted: Box<[Rc<Hosted>]>,
+    pub names: Option<Names>,
+    /// The executor of every shard, by shard.
+    cores: Box<[CoreId]>,
+    pub table: RefCell<Table>,
+    pub mesh: RefCell<Mesh>,
+    /// What all connections read into.
+    pub read_buffer: RefCell<Box<[u8]>>,
+    /// Bytes of unfinished frames of all connections.
+    pub unfinished: Cell<usize>,
+    /// Messages between two shards that both live here.
+    local: RefCell<VecDeque<(ShardId, ShardId, PeerMessage)>>,
+    /// Nudged when something happened; the turn task then carries it out.
+    pub turn: Rc<Nudge>,
+    /// Nudged when a deadline may have come nearer.
+    pub deadlines: Nudge,
+    /// Reading tasks that wait for the disk or another executor to catch up.
+    waiting_readers: RefCell<Vec<Waker>>,
+    /// The disk or another executor has to catch up: connections are not read.
+    loaded: Cell<bool>,
+    stopping: Cell<bool>,
+    /// What the registrar has to tell the name servers.
+    pub announcements: Announcements,
+}
+
+impl Driver {
+    /// The driver of executor `core`, which hosts `hosted` and perhaps a name server.
+    pub fn new(core: CoreId, hosted: Vec<Hosted>, names: Option<Names>, cores: Box<[CoreId]>) -> Self {
+        Driver {
+            core,
+            hosted: hosted.into_iter().map(Rc::new).collect(),
+            names,
+            cores,
+            table: RefCell::new(Table::new(core)),
+            mesh: RefCell::new(Mesh::default()),
+            read_buffer: RefCell::new(vec![0; limits::READ_BUFFER].into_boxed_slice()),
+            unfinished: Cell::new(0),
+            local: RefCell::new(VecDeque::new()),
+            turn: Rc::new(Nudge::default()),
+            deadlines: Nudge::default(),
+            waiting_readers: RefCell::new(Vec::new()),
+            loaded: Cell::new(false),
+            stopping: Cell::new(false),
+            announcements: Announcements::default(),
+        }
+    }
+
+    /// Hands one command of a connection to whoever answers it.
+    pub fn command(&self, now: Now, origin: Origin, door: Door, command: &Command<'_>, frame: &[u8]) {
+        match door {
+            Door::NameServer => {
+                if let Some(names) = &self.names {
+                    names.apply(now, NamesrvInput::Request { origin, command, frame });
+                }
+            }
+            Door::Broker if command.is_response() => self.client_answer(now, origin, command, frame),
+            Door::Broker => self.request(now, origin, command, frame),
+        }
+    }
+
+    fn request(&self, now: Now, origin: Origin, command: &Command<'_>, frame: &[u8]) {
+        let home = self.home(origin.conn);
+        let to = match home.shard.apply(|shard| shard.place(&origin, command)) {
+            Place::Here => return home.apply(now, Input::Request { origin, command, frame }),
+            Place::Shard(to) => to,
+        };
+        // Through the home shard's own line, so that a frame never overtakes one that the home shard sends on.
+        let message = PeerMessage::Request { origin, frame: frame.into() };
+        home.out.borrow_mut().peers.push((to, message));
+    }
+
+    /// An answer to a push: only the control shard pushes.
+    fn client_answer(&self, now: Now, origin: Origin, command: &Command<'_>, frame: &[u8]) {
+        match self.hosted(ShardId::CONTROL) {
+            Some(control) => control.apply(now, Input::ClientAnswer { origin, command, frame }),
+            None => {
+                let core = self.cores[usize::from(ShardId::CONTROL.0)];
+                self.mesh.borrow().put(core, frame.len(), |batch| batch.answers.push((origin, frame.into())));
+            }
+        }
+    }
+
+    /// The shard that speaks for a connection.
+    fn home(&self, conn: ConnId) -> &Hosted {
+        &self.hosted[conn.slot as usize % self.hosted.len()]
+    }
+
+    fn hosted(&self, id: ShardId) -> Option<&Rc<Hosted>> {
+        self.hosted.iter().find(|hosted| hosted.id == id)
+    }
+
+    /// Whether a connection's reading should stop after this command: its answers, or what they cost, pile up.
+    pub fn has_enough(&self, conn: ConnId) -> bool {
+        let collected = self.hosted.first().map_or(0, |_| self.home(conn).out.borrow().bytes.len());
+        if collected < limits::EFFECTS_BYTES {
+            return false;
+        }
+        self.carry_out();
+        let mut table = self.table.borrow_mut();
+        table.get(conn).is_none_or(|connection| connection.out.pending() > limits::OUTBOUND_PAUSE)
+    }
+
+    /// A connection's bytes were handed over for now.
+    pub fn end_of_batch(&self, conn: ConnId, now: Now) {
+        if let Some(connection) = self.table.borrow_mut().get(conn) {
+            connection.active_us = now.mono_us;
+        }
+        self.carry_out();
+    }
+
+    /// One thing happened to a shard that lives here.
+    pub fn happened(&self, hosted: &Hosted, input: Input<'_>) {
+        hosted.apply(clock::now(), input);
+        self.carry_out();
+    }
+
+    /// One thing happened to the name server.
+    pub fn happened_to_names(&self, input: NamesrvInput<'_>) {
+        if let Some(names) = &self.names {
+            names.apply(clock::now(), input);
+            self.carry_out();
+        }
+    }
+
+    /// A connection ended.
+    pub fn closed(&self, conn: ConnId, door: Door) {
+        self.table.borrow_mut().remove(conn);
+        match door {
+            Door::NameServer => self.happened_to_names(NamesrvInput::Closed { conn }),
+            Door::Broker => {
+                self.tell_closed(conn);
+                self.mesh.borrow().put_all(|batch| batch.closed.push(conn));
+                self.carry_out();
+            }
+        }
+    }
+
+    fn tell_closed(&self, conn: ConnId) {
+        let now = clock::now();
+        self.hosted.iter().for_each(|hosted| hosted.apply(now, Input::Closed { conn }));
+    }
+
+    /// Another executor's batch arrived. Sockets are the caller's.
+    pub fn received(&self, batch: Batch) {
+        let now = clock::now();
+        batch.each_send(|conn, frames| self.table.borrow_mut().push(conn, frames));
+        let Batch { sockets: _, peers, answers, closed, frames: _, sends: _, closes } = batch;
+        self.local.borrow_mut().extend(peers);
+        self.carry_out();
+        for (origin, frame) in answers {
+            self.received_answer(now, origin, &frame);
+        }
+        closed.into_iter().for_each(|conn| self.tell_closed(conn));
+        closes.into_iter().for_each(|conn| self.close(conn));
+        self.carry_out();
+    }
+
+    fn received_answer(&self, now: Now, origin: Origin, frame: &[u8]) {
+        // It was parsed once by the executor that read it; a failure here would be a bug and costs one push.
+        let Ok(Some(parts)) = ringmq_protocol::frame::split(frame) else { return };
+        let Ok(command) = Command::parse(parts) else { return };
+        self.client_answer(now, origin, &command, frame);
+    }
+
+    fn close(&self, conn: ConnId) {
+        if conn.core != self.core {
+            self.mesh.borrow().put(conn.core, 0, |batch| batch.closes.push(conn));
+        } else if let Some(connection) = self.table.borrow_mut().get(conn) {
+            connection.shut();
+        }
+    }
+
+    /// Carries out the effects of everything that happened, and of what that made happen on shards that live here.
+    fn carry_out(&self) {
+        loop {
+            for hosted in &self.hosted {
+                let mut out = hosted.out.borrow_mut();
+                if !out.is_empty() {
+                    self.carry(hosted, &mut out);
+                }
+            }
+            if let Some(names) = &self.names {
+                let mut out = names.out.borrow_mut();
+                self.send_all(&out);
+                out.closes.drain(..).for_each(|conn| self.close(conn));
+                out.clear();
+            }
+            let Some((from, to, message)) = self.local.borrow_mut().pop_front() else { break };
+            if let Some(hosted) = self.hosted(to) {
+                hosted.apply(clock::now(), Input::Peer { from, message });
+            }
+        }
+        self.turn.nudge();
+    }
+
+    fn carry(&self, from: &Rc<Hosted>, out: &mut Effects) {
+        self.send_all(out);
+        for (to, message) in out.peers.drain(..) {
+            self.tell(from.id, to, message);
+        }
+        out.closes.drain(..).for_each(|conn| self.close(conn));
+        for (id, plan) in out.reads.drain(..) {
+            from.disk.queue_read(id, plan);
+        }
+        if let Some(registration) = out.announce.take() {
+            self.announcements.put(registration);
+        }
+        if let Some(fault) = out.fault.take()
+            && !from.faulted.replace(true)
+        {
+            crate::error!("shard {}: {fault:?}; it takes no more messages until a restart, reads go on", from.id.0);
+        }
+        out.clear();
+    }
+
+    fn tell(&self, from: ShardId, to: ShardId, message: PeerMessage) {
+        let core = self.cores[usize::from(to.0)];
+        if core == self.core {
+            return self.local.borrow_mut().push_back((from, to, message));
+        }
+        let weight = match &message {
+            PeerMessage::Request { frame, .. } | PeerMessage::Gather { frame, .. } => frame.len(),
+            PeerMessage::Store { record, .. } => record.len(),
+            // Small or rare: the number of messages bounds them.
+            _ => 0,
+        };
+        self.mesh.borrow().put(core, weight, |batch| batch.peers.push((from, to, message)));
+    }
+
+    /// Moves encoded frames to their connections; neighbours for the same connection in one go.
+    fn send_all(&self, out: &Effects) {
+        let mut table = self.table.borrow_mut();
+        let mut sends = out.sends.iter().peekable();
+        while let Some(&Outgoing { conn, start, mut end }) = sends.next() {
+            while let Some(next) = sends.next_if(|next| next.conn == conn && next.start == end) {
+                end = next.end;
+            }
+            let frames = &out.bytes[start as usize..end as usize];
+            if conn.core == self.core {
+                table.push(conn, frames);
+            } else {
+                self.mesh.borrow().put(conn.core, frames.len(), |batch| batch.send(conn, frames));
+            }
+        }
+    }
+
+    /// The end of a loop turn: writes to the disk, answers to the sockets, batches to the mesh, deadlines to the clock.
+    pub fn end_turn(&self, blocked: &mut Vec<Blocked>) {
+        let now_us = clock::mono_us();
+        for hosted in &self.hosted {
+            hosted.shard.apply(|shard| hosted.disk.pull(shard, now_us));
+        }
+        self.table.borrow_mut().flush(now_us, blocked);
+        self.mesh.borrow().flush();
+        self.deadlines.nudge();
+        let loaded = self.mesh.borrow().is_loaded() || self.hosted.iter().any(|hosted| hosted.is_loaded());
+        self.loaded.set(loaded);
+        if !loaded {
+            self.waiting_readers.borrow_mut().drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// Whether a reading task may read: not while its answers are unread or others must catch up. Breaks at the end.
+    pub fn poll_may_read(&self, conn: ConnId, cx: &mut Context<'_>) -> Poll<ControlFlow<()>> {
+        let mut table = self.table.borrow_mut();
+        let Some(connection) = table.get(conn) else { return Poll::Ready(ControlFlow::Break(())) };
+        if self.stopping.get() {
+            return Poll::Ready(ControlFlow::Break(()));
+        }
+        if connection.out.pending() >= limits::OUTBOUND_PAUSE {
+            connection.waiting_reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if self.loaded.get() {
+            self.waiting_readers.borrow_mut().push(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(ControlFlow::Continue(()))
+    }
+
+    /// The nearest deadline of all services here, microseconds of the monotonic clock.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let shards = self.hosted.iter().filter_map(|hosted| {
+            hosted
+                .shard
+                .apply(|shard| [shard.next_deadline(), hosted.disk.next_deadline(shard)].into_iter().flatten().min())
+        });
+        let names = self.names.iter().filter_map(|names| names.server.apply(|server| server.next_deadline()));
+        shards.chain(names).min()
+    }
+
+    /// Time passed: every service whose deadline was reached gets its tick.
+    pub fn tick(&self) {
+        let now = clock::now();
+        for hosted in &self.hosted {
+            if hosted.shard.apply(|shard| shard.next_deadline()).is_some_and(|at| at <= now.mono_us) {
+                hosted.apply(now, Input::Tick);
+            }
+        }
+        if let Some(names) = &self.names
+            && names.server.apply(|server| server.next_deadline()).is_some_and(|at| at <= now.mono_us)
+        {
+            names.apply(now, NamesrvInput::Tick);
+        }
+        self.carry_out();
+    }
+
+    /// No more requests: connections are shut, shards write what they hold in memory only.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        self.table.borrow().shut_all();
+        self.waiting_readers.borrow_mut().drain(..).for_each(Waker::wake);
+        let now = clock::now();
+        self.hosted.iter().for_each(|hosted| hosted.apply(now, Input::Stop));
+        self.carry_out();
+    }
+
+    /// Whether [`Driver::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+}
+
+impl Hosted {
+    /// Whether the disk is so far behind that connections should not be read.
+    fn is_loaded(&self) -> bool {
+        self.shard.apply(|shard| shard.log.fault().is_none() && shard.log.undurable().bytes > limits::UNDURABLE_PAUSE)
+    }
+}

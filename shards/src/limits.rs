@@ -1,0 +1,92 @@
+//! Every bound of this room, named and argued. Full means refuse or wait, never grow.
+//!
+//! Owns the numbers; relations between them are compile-time assertions at the end.
+
+use std::time::Duration;
+
+/// The buffer all connections of an executor read into, bytes. Measured on loopback with 1 KiB messages, 16 connections
+/// and 64 in flight: 64 KiB 1.7M messages a second, 128 KiB 2.6M, 256 KiB 2.7M, 1 MiB (beyond the L2 cache) 2.1M.
+pub const READ_BUFFER: usize = 256 * 1024;
+
+/// Bytes of unfinished frames that the connections of one executor may hold together: sixteen of the largest frames.
+/// A peer that announces a large frame costs only what it has really sent.
+pub const PARTIAL_FRAMES_MAX: usize = 256 * 1024 * 1024;
+
+/// Unsent answer bytes at which a connection is no longer read. A client that reads slowly is slowed down, not cut off.
+pub const OUTBOUND_PAUSE: usize = 1024 * 1024;
+
+/// Unsent answer bytes at which a connection is closed: only pushes and answers to what was already in flight can
+/// get it here, so the peer has stopped reading.
+pub const OUTBOUND_MAX: usize = 64 * 1024 * 1024;
+
+/// Answer buffers larger than this are given back once they are empty.
+pub const OUTBOUND_KEEP: usize = 64 * 1024;
+
+/// Answer bytes that core may collect before they are moved to the connections' buffers.
+pub const EFFECTS_BYTES: usize = 1024 * 1024;
+
+/// A connection without a byte in either direction for this long is closed (serverChannelMaxIdleTimeSeconds).
+pub const IDLE_CLOSE: Duration = Duration::from_secs(120);
+
+/// How often connections are looked at for idleness.
+pub const IDLE_LOOK: Duration = Duration::from_secs(10);
+
+/// File descriptors kept for segments, rings and everything that is no client connection.
+pub const FDS_RESERVED: u64 = 256;
+
+/// Most client connections of one process, should the file descriptor limit allow more: each costs about 1 KiB here
+/// and 4 KiB in the kernel when idle.
+pub const CONNECTIONS_MAX: u64 = 200_000;
+
+/// Pending connections per listening socket.
+pub const BACKLOG: i32 = 1024;
+
+/// How long a listener rests after the system refused a connection for want of descriptors.
+pub const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Batches under way per ordered pair of executors: enough that a slow turn of the receiver does not stop the sender.
+pub const MESH_BATCHES: usize = 8;
+
+/// Bytes waiting for one other executor at which this one stops reading its connections.
+pub const MESH_PAUSE: usize = 4 * 1024 * 1024;
+
+/// Messages waiting for one other executor at which this one stops reading its connections.
+pub const MESH_PAUSE_MESSAGES: usize = 16_384;
+
+/// Cold reads under way per executor; the rest wait in order. Eight 1 MiB reads keep an NVMe device busy.
+pub const COLD_READS: usize = 8;
+
+/// Largest single disk read, bytes.
+pub const READ_CHUNK: usize = 1024 * 1024;
+
+/// Segments a shard keeps open: the two being written and the most recently read ones.
+pub const OPEN_SEGMENTS: usize = 32;
+
+/// Appended bytes not yet durable at which a shard's executor stops reading connections: the disk has to catch up. Far
+/// enough below the log's own window that what was already read still fits, so that no sender is ever refused for it.
+pub const UNDURABLE_PAUSE: u64 = 24 * 1024 * 1024;
+
+/// Zeros written per step by the task that prepares segments: half a millisecond of disk time.
+pub const FILL_CHUNK: usize = 1024 * 1024;
+
+/// How long a name server may take to answer a registration (registerBrokerTimeoutMills).
+pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(24);
+
+/// How often the broker registers (registerNameServerPeriod).
+pub const REGISTER_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a name server may take to accept a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The pause after a registration that failed, so that a name server that comes back is found soon.
+pub const REGISTER_RETRY: Duration = Duration::from_secs(2);
+
+/// How long stopping may wait for the disk and the name servers before the process goes anyway.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+const _: () = assert!(OUTBOUND_PAUSE < OUTBOUND_MAX);
+const _: () = assert!(OUTBOUND_KEEP <= OUTBOUND_PAUSE);
+const _: () = assert!(READ_BUFFER >= 64 * 1024);
+const _: () = assert!(UNDURABLE_PAUSE + 2 * (READ_BUFFER as u64) < ringmq_core::store::limits::WINDOW_DEFAULT);
+const _: () = assert!(PARTIAL_FRAMES_MAX >= 16 * ringmq_protocol::frame::FRAME_LIMIT);
+const _: () = assert!(FILL_CHUNK.is_multiple_of(4096) && READ_CHUNK.is_multiple_of(4096));
