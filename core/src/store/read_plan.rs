@@ -83,6 +83,12 @@ impl ReadPlan {
         self.cuts.len()
     }
 
+    /// The bytes asked for as record `n`, unchecked: for the head of a record whose size is not known yet.
+    pub fn bytes_of<'b>(&self, n: usize, read: &'b [u8]) -> Option<&'b [u8]> {
+        let Cut { position: _, at, len } = *self.cuts.get(n)?;
+        read.get(usize::try_from(at).ok()?..)?.get(..len as usize)
+    }
+
     /// Record `n` (in the order given) out of what was read.
     ///
     /// # Errors

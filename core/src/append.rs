@@ -1,0 +1,199 @@
+//! One message on its way into the log, its queue and the key index.
+//!
+//! Owns the order of those steps and when a message becomes visible: at once on an async topic, when it is durable on
+//! a sync topic. Everything that stores a message (sends, retries, due delays, committed halves) goes through
+//! [`Intake`]; `Shard::apply` wakes the consumers afterwards.
+//! Never checks whether the message may be stored, never answers anybody.
+
+use ringmq_protocol::offset::WireOffset;
+use ringmq_protocol::properties::{self, names};
+use ringmq_protocol::record::{Message, RecordError};
+use ringmq_protocol::response_code::ResponseCode;
+use ringmq_protocol::tags;
+
+use crate::counts::Counts;
+use crate::effects::{Fault, Refusal};
+use crate::event::{Now, ShardId};
+use crate::limits::KEYS_PER_MESSAGE_MAX;
+use crate::shard::Shard;
+use crate::store::{AppendRefused, CommitLog, Entry, KeyIndex, Position, QueueSlot, QueueTable, key_hash};
+use crate::waiting::{Shows, Waiting};
+
+/// What the index needs to know of a message, found in one walk over its properties.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Marks<'a> {
+    pub tags: Option<&'a str>,
+    /// Separated by blanks.
+    pub keys: Option<&'a str>,
+    pub unique_key: Option<&'a str>,
+}
+
+impl<'a> Marks<'a> {
+    /// Notes one property. Of a repeated key the last one counts; an empty value is none.
+    #[inline]
+    pub fn note(&mut self, key: &str, value: &'a str) {
+        let value = Some(value).filter(|value| !value.is_empty());
+        match key {
+            names::TAGS => self.tags = value,
+            names::KEYS => self.keys = value,
+            names::UNIQ_KEY => self.unique_key = value,
+            _ => {}
+        }
+    }
+
+    /// The marks of a whole properties string.
+    pub fn of(text: &'a str) -> Self {
+        let mut marks = Marks::default();
+        for (key, value) in properties::iter(text) {
+            marks.note(key, value);
+        }
+        marks
+    }
+}
+
+/// When a message counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// When it is durable; consumers do not see it before.
+    Sync,
+    /// At once.
+    Async,
+}
+
+/// Where a message ended up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    pub queue_offset: i64,
+    /// Its physical offset as clients see it.
+    pub wire_offset: i64,
+    /// Durable when the log is durable up to here.
+    pub end: Position,
+}
+
+/// A physical offset as clients see it.
+#[inline]
+pub fn wire_offset(shard: ShardId, position: Position) -> i64 {
+    WireOffset::new(shard.0, position).to_wire()
+}
+
+/// The parts of a shard that a message goes into.
+#[derive(Debug)]
+pub struct Intake<'a> {
+    pub id: ShardId,
+    pub log: &'a mut CommitLog,
+    pub queues: &'a mut QueueTable,
+    pub index: &'a mut KeyIndex,
+    pub waiting: &'a mut Waiting,
+    pub counts: &'a mut Counts,
+    /// Queues that became readable further; `Shard::apply` wakes their pulls when it settles.
+    pub shown: &'a mut Vec<Shows>,
+}
+
+impl<'a> Intake<'a> {
+    /// For callers that need no other part of the shard meanwhile.
+    pub fn of(shard: &'a mut Shard) -> Self {
+        let Shard { id, log, queues, index, waiting, counts, scratch, .. } = shard;
+        Intake { id: *id, log, queues, index, waiting, counts, shown: &mut scratch.shown }
+    }
+
+    /// Stores one message in a queue of this shard. Fills in what only the log knows: queue offset, physical offset
+    /// and store timestamp.
+    ///
+    /// # Errors
+    /// MESSAGE_ILLEGAL when a part is too long, SYSTEM_BUSY when the disk must catch up first, SERVICE_NOT_AVAILABLE
+    /// when the log has stopped. Nothing changed then.
+    #[inline]
+    pub fn append(
+        &mut self,
+        now: Now,
+        slot: QueueSlot,
+        message: &mut Message<'_>,
+        marks: &Marks<'_>,
+        flush: Flush,
+    ) -> Result<Stored, Refusal> {
+        let Intake { id, log, queues, index, waiting, counts, shown } = self;
+        let size = message.size().map_err(|error| too_long(&error))?;
+        let queue = &mut queues[slot];
+        let queue_offset = queue.max();
+        message.queue_offset = queue_offset as i64;
+        message.store_timestamp = now.wall_ms;
+        let position = log
+            .append(now.mono_us, size.total, |position, bytes| {
+                message.physical_offset = wire_offset(*id, position);
+                message.encode_into(bytes, &size);
+            })
+            .map_err(not_taken)?;
+        let end = Position(position.0 + size.total as u64);
+        let shows = Shows { slot, below: queue_offset + 1 };
+        // An async message behind unflushed sync ones must not show them early.
+        let unseen = queue.visible() < queue_offset;
+        let tag_hash = marks.tags.map_or(0, tags::java_hash);
+        queue.push(Entry { position, size: size.total as u32, tag_hash }, now.wall_ms);
+        if flush == Flush::Sync || unseen {
+            waiting.hide(end, shows);
+        } else {
+            queue.show(shows.below);
+            note_shown(shown, shows);
+        }
+        index_keys(index, message.topic, marks, position, now.wall_ms);
+        counts.messages_in += 1;
+        counts.bytes_in += size.total as u64;
+        Ok(Stored { queue_offset: queue_offset as i64, wire_offset: message.physical_offset, end })
+    }
+}
+
+/// Remembers that a queue became readable further; a run of messages to one queue is one note.
+#[inline]
+pub fn note_shown(shown: &mut Vec<Shows>, shows: Shows) {
+    match shown.last_mut() {
+        Some(last) if last.slot == shows.slot => last.below = shows.below,
+        _ => shown.push(shows),
+    }
+}
+
+#[inline]
+fn index_keys(index: &mut KeyIndex, topic: &str, marks: &Marks<'_>, position: Position, store_ms: i64) {
+    if let Some(key) = marks.unique_key {
+        index.add(key_hash(topic, key), position, store_ms);
+    }
+    if let Some(keys) = marks.keys {
+        for key in keys.split(' ').filter(|key| !key.is_empty()).take(KEYS_PER_MESSAGE_MAX) {
+            index.add(key_hash(topic, key), position, store_ms);
+        }
+    }
+}
+
+#[cold]
+fn too_long(error: &RecordError) -> Refusal {
+    Refusal::new(ResponseCode::MessageIllegal, error.to_string())
+}
+
+#[cold]
+fn not_taken(refused: AppendRefused) -> Refusal {
+    match refused {
+        AppendRefused::TooLarge { limit } => Refusal::new(
+            ResponseCode::MessageIllegal,
+            format!("the message with topic and properties exceeds the {limit} bytes that a log segment can hold"),
+        ),
+        AppendRefused::Full { limit } => Refusal::new(
+            ResponseCode::SystemBusy,
+            format!("{limit} bytes wait for the disk on this shard; send again when it has caught up"),
+        ),
+        AppendRefused::Stopped(fault) => stopped(&fault),
+    }
+}
+
+/// The refusal of everything that would need the log after it stopped.
+#[cold]
+pub fn stopped(fault: &Fault) -> Refusal {
+    let why = match fault {
+        Fault::Write { error, .. } => format!(
+            "this shard's log stopped when a write failed (errno {}); it accepts nothing until the broker is restarted",
+            error.errno
+        ),
+        Fault::Corrupt { position } => {
+            format!("this shard's log stopped because it is damaged at byte {position}; see the broker's log")
+        }
+    };
+    Refusal::new(ResponseCode::ServiceNotAvailable, why)
+}

@@ -1,0 +1,22 @@
+//! What a shard counted since it started: plain numbers, merged when somebody asks.
+//!
+//! Owns the counters; never a rate, a clock or a name.
+
+/// Counters of one shard.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages stored on behalf of clients.
+    pub messages_in: u64,
+    /// Their bytes as stored.
+    pub bytes_in: u64,
+    /// Messages sent to consumers.
+    pub messages_out: u64,
+    /// Their bytes as stored.
+    pub bytes_out: u64,
+    /// Pulls that were held for a message.
+    pub pulls_held: u64,
+    /// Messages that went to a retry topic.
+    pub retries: u64,
+    /// Messages that went to a dead-letter topic.
+    pub dead_letters: u64,
+}

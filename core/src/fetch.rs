@@ -1,0 +1,151 @@
+//! Whole records by their positions in the log, wherever they lie.
+//!
+//! Owns the way from a position to the record's bytes: at once for what is resident, after two reads for what is not
+//! (the first tells the size). Positions may come from the network; nothing is believed before it was looked at.
+//! Never decides what the records are for: that is the [`Purpose`].
+
+use ringmq_protocol::record::{RecordRef, peek_size};
+
+use crate::effects::{Effects, Refusal, ReplyTo};
+use crate::event::{DiskError, GatherId, Now, ShardId};
+use crate::handlers::query::{self, Question};
+use crate::reading::Reading;
+use crate::shard::Shard;
+use crate::store::{CommitLog, Position, ReadPlan};
+
+/// A record's bytes, checked to be one record.
+pub type Record = Box<[u8]>;
+
+/// Bytes of a record that tell its size and that it may be one.
+const HEAD: u32 = 8;
+
+/// What fetched records are for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// VIEW_MESSAGE_BY_ID.
+    View { to: ReplyTo, offset: i64 },
+    /// Candidates of a query by key.
+    Query { asker: ShardId, id: GatherId, question: Question },
+}
+
+/// Records being fetched.
+#[derive(Debug)]
+pub struct Fetch {
+    purpose: Purpose,
+    positions: Vec<Position>,
+    records: Vec<Option<Record>>,
+    /// Indexes of the positions in the plan under way.
+    cold: Vec<usize>,
+}
+
+/// Fetches the records at `positions` and hands them to the purpose, within this call if all are resident.
+/// A position without a record gives `None`.
+///
+/// # Errors
+/// SYSTEM_BUSY when too many reads are under way.
+pub fn fetch(
+    shard: &mut Shard,
+    now: Now,
+    positions: Vec<Position>,
+    purpose: Purpose,
+    out: &mut Effects,
+) -> Result<(), Refusal> {
+    let log = &shard.log;
+    let mut records = Vec::with_capacity(positions.len());
+    let mut cold = Vec::new();
+    for (at, position) in positions.iter().enumerate() {
+        records.push(resident(log, *position));
+        if *position < log.resident_from() && lies_within(log, *position, HEAD) {
+            cold.push(at);
+        }
+    }
+    let fetch = Fetch { purpose, positions, records, cold };
+    if fetch.cold.is_empty() {
+        done(shard, now, fetch, out);
+        return Ok(());
+    }
+    let heads = fetch.cold.iter().map(|at| (fetch.positions[*at], HEAD));
+    let plan = ReadPlan::new(log.layout(), heads);
+    shard.reads.start(plan, Reading::Sizes(Box::new(fetch)), out)
+}
+
+/// Whether `len` bytes from `position` on lie in one segment of the log as it is.
+fn lies_within(log: &CommitLog, position: Position, len: u32) -> bool {
+    let end = position.0.checked_add(u64::from(len));
+    end.is_some_and(|end| {
+        let within = position.0 - log.layout().segment_of(position).0 + u64::from(len);
+        end <= log.appended().0 && within <= log.layout().segment_size()
+    })
+}
+
+/// The record at a resident position.
+fn resident(log: &CommitLog, position: Position) -> Option<Record> {
+    if position < log.resident_from() || !lies_within(log, position, HEAD) {
+        return None;
+    }
+    let mut head = Vec::with_capacity(HEAD as usize);
+    log.resident(position, HEAD)?.append_to(&mut head);
+    let size = u32::try_from(peek_size(&head).ok()?).ok()?;
+    if !lies_within(log, position, size) {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    log.resident(position, size)?.append_to(&mut bytes);
+    RecordRef::parse(&bytes).is_ok().then(|| bytes.into())
+}
+
+/// The heads of the cold records came: now their whole bytes are wanted.
+pub fn sizes_read(
+    shard: &mut Shard,
+    now: Now,
+    mut fetch: Box<Fetch>,
+    plan: &ReadPlan,
+    result: Result<&[u8], DiskError>,
+    out: &mut Effects,
+) {
+    let mut wanted = Vec::new();
+    let cold = std::mem::take(&mut fetch.cold);
+    for (n, at) in cold.into_iter().enumerate() {
+        let position = fetch.positions[at];
+        let head = result.ok().and_then(|bytes| plan.bytes_of(n, bytes));
+        let size = head.and_then(|head| peek_size(head).ok()).and_then(|size| u32::try_from(size).ok());
+        if let Some(size) = size.filter(|size| lies_within(&shard.log, position, *size)) {
+            wanted.push((position, size));
+            fetch.cold.push(at);
+        }
+    }
+    if wanted.is_empty() {
+        return done(shard, now, *fetch, out);
+    }
+    let plan = ReadPlan::new(shard.log.layout(), wanted);
+    // One read just ended, so there is room for this one.
+    let started = shard.reads.start(plan, Reading::Records(fetch), out);
+    debug_assert!(started.is_ok());
+}
+
+/// The cold records came.
+pub fn records_read(
+    shard: &mut Shard,
+    now: Now,
+    mut fetch: Box<Fetch>,
+    plan: &ReadPlan,
+    result: Result<&[u8], DiskError>,
+    out: &mut Effects,
+) {
+    for (n, at) in std::mem::take(&mut fetch.cold).into_iter().enumerate() {
+        let record = result.ok().and_then(|bytes| plan.record(n, bytes).ok());
+        fetch.records[at] = record.filter(|record| RecordRef::parse(record).is_ok()).map(Box::from);
+    }
+    done(shard, now, *fetch, out);
+}
+
+fn done(shard: &mut Shard, now: Now, fetch: Fetch, out: &mut Effects) {
+    let Fetch { purpose, positions, records, cold: _ } = fetch;
+    let _ = now;
+    match purpose {
+        Purpose::View { to, offset } => query::viewed(&to, offset, records.first().and_then(Option::as_ref), out),
+        Purpose::Query { asker, id, question } => {
+            query::fetched(shard, asker, id, &question, &positions, records, out);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Questions that every shard answers a part of.
+//!
+//! Owns the table of such questions (how a shard makes its part, how the home shard merges them) and the questions
+//! that still miss parts. Never waits for ever: what is there when the time is up is merged.
+
+use ringmq_protocol::request_code::RequestCode;
+
+use ringmq_protocol::response_code::ResponseCode;
+
+use crate::duties::{Duty, Next};
+use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
+use crate::event::{GatherId, Now, PeerMessage, ShardId};
+use crate::handlers::query;
+use crate::limits::{GATHER_MAX_MS, GATHERS_MAX};
+use crate::map::Map;
+use crate::shard::Shard;
+
+/// One shard's part of an answer.
+#[derive(Debug)]
+pub enum Part {
+    /// Whole records that match, newest first, and how many the client wants at most.
+    Messages { found: Vec<query::Found>, most: usize },
+    /// This shard could not look; the others' parts count.
+    Nothing,
+}
+
+/// A question asked of every shard.
+#[derive(Debug, Clone, Copy)]
+pub struct Gather {
+    /// Makes this shard's part; `None` if it comes later through [`give_part`] (bytes must be read first).
+    pub part: fn(&mut Shard, &Ask<'_>, ShardId, GatherId, &mut Effects) -> Result<Option<Part>, Refusal>,
+    /// Answers the client from all parts.
+    pub merge: fn(&ReplyTo, Vec<Part>, &mut Effects),
+}
+
+/// The table: one row per question.
+fn row(code: i32) -> Option<Gather> {
+    match RequestCode::from_i32(code)? {
+        RequestCode::QueryMessage => Some(Gather { part: query::part, merge: query::merge }),
+        _ => None,
+    }
+}
+
+/// The questions of a home shard that miss parts.
+#[derive(Debug, Default)]
+pub struct Gathers {
+    pending: Map<GatherId, Pending>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    to: ReplyTo,
+    code: i32,
+    missing: u16,
+    parts: Vec<Part>,
+    deadline: u64,
+}
+
+/// Asks every shard, this one included. The handler of every `Rule::All` request.
+pub fn ask_all(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
+    let code = ask.command.code;
+    let Some(gather) = row(code) else {
+        return Err(crate::routes::unserved(code));
+    };
+    if shard.gathers.pending.len() >= GATHERS_MAX {
+        return Err(Refusal::new(
+            ResponseCode::SystemBusy,
+            format!("{GATHERS_MAX} questions to all shards are open; ask again"),
+        ));
+    }
+    let id = GatherId(shard.gathers.next);
+    shard.gathers.next += 1;
+    // Asked here first: a malformed question is refused before anybody else is bothered.
+    let own = (gather.part)(shard, ask, shard.id, id, out)?;
+    let deadline = ask.now.after_ms(GATHER_MAX_MS);
+    let pending = Pending { to: ask.to(), code, missing: shard.shards, parts: Vec::new(), deadline };
+    shard.gathers.pending.insert(id, pending);
+    shard.duties.arm(Duty::EndGathers, deadline);
+    for other in (0..shard.shards).map(ShardId).filter(|other| *other != shard.id) {
+        out.peers.push((other, PeerMessage::Gather { id, origin: ask.origin, frame: ask.frame.into() }));
+    }
+    if let Some(part) = own {
+        take_part(shard, id, part, out);
+    }
+    Ok(Answer::Held)
+}
+
+/// Another shard asks for this shard's part.
+pub fn asked(shard: &mut Shard, ask: &Ask<'_>, from: ShardId, id: GatherId, out: &mut Effects) {
+    let part = match row(ask.command.code) {
+        Some(gather) => (gather.part)(shard, ask, from, id, out).unwrap_or(Some(Part::Nothing)),
+        None => Some(Part::Nothing),
+    };
+    if let Some(part) = part {
+        give_part(shard, from, id, part, out);
+    }
+}
+
+/// Hands a part to the shard that merges, be it this one.
+pub fn give_part(shard: &mut Shard, asker: ShardId, id: GatherId, part: Part, out: &mut Effects) {
+    if asker == shard.id {
+        take_part(shard, id, part, out);
+    } else {
+        out.peers.push((asker, PeerMessage::Part { id, part }));
+    }
+}
+
+/// Takes a part; the last one answers the client. Parts of questions already answered are dropped.
+pub fn take_part(shard: &mut Shard, id: GatherId, part: Part, out: &mut Effects) {
+    let Some(pending) = shard.gathers.pending.get_mut(&id) else { return };
+    pending.parts.push(part);
+    pending.missing -= 1;
+    if pending.missing == 0 {
+        end(shard, id, out);
+    }
+}
+
+fn end(shard: &mut Shard, id: GatherId, out: &mut Effects) {
+    if let Some(Pending { to, code, parts, .. }) = shard.gathers.pending.remove(&id)
+        && let Some(gather) = row(code)
+    {
+        (gather.merge)(&to, parts, out);
+    }
+}
+
+/// Duty: answers what has waited too long with the parts that came.
+pub fn end_late(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
+    let pending = shard.gathers.pending.iter();
+    let mut late: Vec<_> = pending.filter(|(_, open)| open.deadline <= now.mono_us).map(|(id, _)| *id).collect();
+    late.sort_unstable();
+    for id in late {
+        end(shard, id, out);
+    }
+    shard.gathers.pending.values().map(|open| open.deadline).min().map_or(Next::WhenArmed, Next::At)
+}

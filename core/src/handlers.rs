@@ -1,0 +1,17 @@
+//! What requests do: one file per family.
+//!
+//! A handler takes the shard apart, checks, changes, and says what its answer waits for. Which code leads to which
+//! handler is `routes.rs`'s table. No handler reads a clock, allocates on the success path of SEND or PULL, or panics
+//! on anything a client sent.
+
+pub mod control;
+pub mod offset;
+pub mod pull;
+pub mod query;
+pub mod retry;
+pub mod scan;
+pub mod send;
+pub mod stamp;
+pub mod subscription;
+pub mod topic_drop;
+pub mod topic_wait;

@@ -1,0 +1,265 @@
+//! PULL_MESSAGE (11) and LITE_PULL_MESSAGE (361).
+//!
+//! Owns the checks of protocol.md 6.2 in their order, the statuses of 6.3, and what a held pull is told when a message
+//! comes or its time is up (PullMessageProcessor, PullRequestHoldService). Scanning a queue is `scan.rs`'s.
+//! Never waits by itself: a pull that finds nothing is put into `Held`, one that runs ahead of its heartbeat into
+//! `Parked`.
+
+use std::borrow::Cow;
+
+use ringmq_protocol::header::Header;
+use ringmq_protocol::headers::pull::{PullHeader, PullReply};
+use ringmq_protocol::request_code::RequestCode;
+use ringmq_protocol::response_code::ResponseCode;
+use ringmq_protocol::tags::TagFilter;
+use ringmq_protocol::{perm, pull_flag};
+
+use super::scan::{self, Scan, Status};
+use super::subscription::{self, Wanted};
+use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
+use crate::event::{DiskError, Now};
+use crate::limits::{HOLD_MAX_MS, PULL_MESSAGES_MAX, RETRY_TOPIC_MAX};
+use crate::metadata::Metadata;
+use crate::offsets::{GroupId, QueuePlace};
+use crate::reading::Reading;
+use crate::shard::Shard;
+use crate::store::{QueueSlot, ReadPlan};
+
+/// A checked pull: all that is needed to run it again when a message comes.
+#[derive(Debug, Clone)]
+pub struct Pull {
+    pub to: ReplyTo,
+    pub slot: QueueSlot,
+    /// The offset asked for; negative ones stay what they are.
+    pub offset: i64,
+    pub max_messages: usize,
+    pub filter: TagFilter,
+    /// Whose progress it is, if the group ever committed on this shard.
+    pub group: Option<GroupId>,
+    pub topic_sys_flag: i32,
+    pub group_sys_flag: i32,
+}
+
+/// The handler of 11 and 361.
+pub fn pull(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
+    let header: PullHeader<'_> = ask.header()?;
+    let (mut topic_room, mut group_room) = ([0; RETRY_TOPIC_MAX], [0; RETRY_TOPIC_MAX]);
+    let topic = header.topic.decode_in(&mut topic_room);
+    let topic = topic.ok_or_else(|| no_topic(&header.topic.to_cow()))?;
+    let group = header.consumer_group.decode_in(&mut group_room);
+    let group = group.ok_or_else(|| subscription::no_group(&header.consumer_group.to_cow()))?;
+    check_service(&shard.metadata, ask)?;
+    let group_sys_flag = subscription::check_group(shard, group, ask, out)?;
+    let topic_sys_flag = check_topic(shard, topic, header.queue_id)?;
+    let slot = shard.queues.open(topic, header.queue_id as u32);
+    let filter = match subscription::wanted(&shard.metadata, &header, topic, group, ask)? {
+        Wanted::Filter(filter) => filter,
+        Wanted::Heartbeat(refusal) => return subscription::wait(shard, ask, group, refusal),
+    };
+    let place = QueuePlace { topic, queue: header.queue_id as u32, slot };
+    commit(shard, ask.now, &header, place, group)?;
+    let to = ask.to();
+    let pull = Pull {
+        to,
+        slot,
+        offset: header.queue_offset,
+        max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, PULL_MESSAGES_MAX),
+        filter,
+        group: shard.offsets.find_group(group),
+        topic_sys_flag,
+        group_sys_flag,
+    };
+    if let Some(reset) = pull.group.and_then(|group| shard.offsets.take_reset(slot, group)) {
+        return Ok(answer(shard, &pull, Status::OffsetReset, reset, out));
+    }
+    let hold_ms = hold_ms(&shard.metadata, &header);
+    run(shard, ask.now, pull, hold_ms, out)
+}
+
+fn check_service(metadata: &Metadata, ask: &Ask<'_>) -> Result<(), Refusal> {
+    if !perm::readable(metadata.settings.topics.broker_permission as i32) {
+        return Err(Refusal::new(ResponseCode::NoPermission, "this broker has no read permission (brokerPermission)"));
+    }
+    let lite = ask.command.code == RequestCode::LitePullMessage.to_i32();
+    if lite && !metadata.settings.consuming.lite_pull_message_enable {
+        return Err(Refusal::new(ResponseCode::NoPermission, "lite pull is switched off (litePullMessageEnable)"));
+    }
+    Ok(())
+}
+
+#[cold]
+fn no_topic(topic: &str) -> Refusal {
+    Refusal::new(ResponseCode::TopicNotExist, format!("topic[{topic}] not exist, apply first please!"))
+}
+
+/// The topic's sysFlag, if the queue may be read here.
+fn check_topic(shard: &Shard, topic: &str, queue_id: i32) -> Result<i32, Refusal> {
+    let Some(config) = shard.metadata.topics.get(topic) else {
+        return Err(no_topic(topic));
+    };
+    if !config.perm.readable() {
+        return Err(Refusal::new(ResponseCode::NoPermission, format!("topic[{topic}] has no read permission")));
+    }
+    let queue = u32::try_from(queue_id).ok().filter(|queue| *queue < config.read_queues);
+    let Some(queue) = queue else {
+        return Err(Refusal::new(
+            ResponseCode::InvalidParameter,
+            format!("queueId {queue_id} is out of range: topic[{topic}] has {} read queues, from 0 on", config.read_queues),
+        ));
+    };
+    if config.shard_of(queue) != Some(shard.id) {
+        return Err(Refusal::new(
+            ResponseCode::SystemBusy,
+            format!("queue {queue_id} of topic[{topic}] is not on shard {}; pull again", shard.id.0),
+        ));
+    }
+    Ok(config.sys_flag)
+}
+
+/// Stores the offset that rides along. A pending reset wins over it.
+fn commit(shard: &mut Shard, now: Now, header: &PullHeader<'_>, place: QueuePlace<'_>, group: &str) -> Result<(), Refusal> {
+    let valid = header.sys_flag & pull_flag::COMMIT_OFFSET != 0 && header.commit_offset >= 0;
+    if !valid {
+        return Ok(());
+    }
+    super::offset::store(shard, now, place, group, header.commit_offset)
+}
+
+/// How long the pull may be held, ms; `None` if it may not.
+fn hold_ms(metadata: &Metadata, header: &PullHeader<'_>) -> Option<u64> {
+    if header.sys_flag & pull_flag::SUSPEND == 0 {
+        return None;
+    }
+    let consuming = &metadata.settings.consuming;
+    let asked = u64::try_from(header.suspend_timeout_millis).unwrap_or(0);
+    Some(if consuming.long_polling_enable { asked.min(HOLD_MAX_MS) } else { consuming.short_polling_time })
+}
+
+/// Looks, and answers, holds, or goes to disk.
+fn run(shard: &mut Shard, now: Now, pull: Pull, hold_ms: Option<u64>, out: &mut Effects) -> Result<Answer, Refusal> {
+    let Shard { log, queues, scratch, .. } = shard;
+    let Some(queue) = queues.get(pull.slot) else {
+        return Err(Refusal::new(ResponseCode::TopicNotExist, "the topic was deleted"));
+    };
+    let found = scan::scan(queue, log, &pull, &mut scratch.spans);
+    match found {
+        Scan::Resident { next } => Ok(answer(shard, &pull, Status::Found, next, out)),
+        Scan::Cold { next } => {
+            let plan = ReadPlan::new(log.layout(), scratch.spans.iter().copied());
+            let reply = reply(shard, &pull, next);
+            count_out(shard, &pull, next);
+            Ok(Answer::Read(plan, Reading::Pull { to: pull.to, reply }))
+        }
+        Scan::Nothing { status, next } => match hold_ms {
+            Some(ms) if status.code() == ResponseCode::PullNotFound => hold(shard, now, pull, ms),
+            _ => Ok(answer(shard, &pull, status, next, out)),
+        },
+    }
+}
+
+fn hold(shard: &mut Shard, now: Now, pull: Pull, ms: u64) -> Result<Answer, Refusal> {
+    if shard.held.is_full() {
+        return Err(Refusal::new(
+            ResponseCode::SystemBusy,
+            format!("{} pulls are held on this shard; pull again later", shard.held.len()),
+        ));
+    }
+    if pull.to.oneway {
+        return Ok(Answer::Silent);
+    }
+    shard.counts.pulls_held += 1;
+    shard.held.hold(pull, now.after_ms(ms));
+    Ok(Answer::Held)
+}
+
+/// The answer's header: the same for all statuses, because Java unboxes it without looking at the code.
+fn reply(shard: &Shard, pull: &Pull, next: i64) -> PullReply {
+    let (min, max) = shard.queues.get(pull.slot).map_or((0, 0), |queue| (queue.min(), queue.visible()));
+    PullReply {
+        suggest_which_broker_id: 0,
+        next_begin_offset: next,
+        min_offset: min as i64,
+        max_offset: max as i64,
+        offset_delta: None,
+        topic_sys_flag: Some(pull.topic_sys_flag),
+        group_sys_flag: Some(pull.group_sys_flag),
+        forbidden_type: None,
+    }
+}
+
+/// Answers with what `scratch.spans` lists, which is resident; nothing unless the status is `Found`.
+fn answer(shard: &mut Shard, pull: &Pull, status: Status, next: i64, out: &mut Effects) -> Answer {
+    let reply = reply(shard, pull, next);
+    let Shard { log, scratch, .. } = shard;
+    let spans: &[_] = if status == Status::Found { &scratch.spans } else { &[] };
+    let body = |body: &mut Vec<u8>| {
+        for (position, size) in spans {
+            log.resident(*position, *size).expect("the scan took resident messages only").append_to(body);
+        }
+    };
+    let answer = out.reply(&pull.to, status.code(), Some(status.name()), |fields| reply.encode(fields), body);
+    if status == Status::Found {
+        count_out(shard, pull, next);
+    } else {
+        shard.offsets.pulled(pull.slot, pull.group, next);
+    }
+    answer
+}
+
+/// Notes that the messages of `scratch.spans` go out.
+fn count_out(shard: &mut Shard, pull: &Pull, next: i64) {
+    let Shard { counts, offsets, scratch, .. } = shard;
+    counts.messages_out += scratch.spans.len() as u64;
+    counts.bytes_out += scratch.spans.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
+    offsets.pulled(pull.slot, pull.group, next);
+}
+
+/// The bytes of a cold pull came.
+pub fn read(
+    plan: &ReadPlan,
+    to: &ReplyTo,
+    reply: &PullReply,
+    result: Result<&[u8], DiskError>,
+    out: &mut Effects,
+) {
+    let records: Result<Vec<&[u8]>, Cow<'static, str>> = match result {
+        Ok(bytes) => (0..plan.records()).map(|n| plan.record(n, bytes)).collect::<Result<_, _>>().map_err(|damaged| {
+            format!("the log is damaged at byte {}; skip past offset {} to go on", damaged.position, reply.next_begin_offset)
+                .into()
+        }),
+        Err(error) => Err(format!("the log could not be read (errno {})", error.errno).into()),
+    };
+    let _ = match records {
+        Ok(records) => out.reply(
+            to,
+            ResponseCode::Success,
+            Some(Status::Found.name()),
+            |fields| reply.encode(fields),
+            |body| records.iter().for_each(|record| body.extend_from_slice(record)),
+        ),
+        Err(remark) => out.refuse(to, &Refusal { code: ResponseCode::SystemError, remark }),
+    };
+}
+
+/// Messages became visible on a queue: answers the held pulls that want one of them.
+pub fn wake(shard: &mut Shard, now: Now, slot: QueueSlot, out: &mut Effects) {
+    let mut at = 0;
+    while let Some(&key) = shard.held.on(slot).get(at) {
+        let Shard { held, queues, .. } = shard;
+        let wants = queues.get(slot).is_none_or(|queue| scan::wants(queue, held.pull(key)));
+        if wants {
+            // Its place in the list is taken by the next one.
+            let pull = held.release(key);
+            rerun(shard, now, pull, out);
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// Runs a held pull for the last time.
+pub fn rerun(shard: &mut Shard, now: Now, pull: Pull, out: &mut Effects) {
+    let to = pull.to;
+    let outcome = run(shard, now, pull, None, out);
+    shard.finish(&to, outcome, out);
+}

@@ -1,0 +1,126 @@
+//! Looking for a consumer's messages in one queue.
+//!
+//! Owns the table of protocol.md 6.3 (which status, which next offset) and the limits of one pull. Reads queue entries
+//! only: what it finds is a list of log ranges. Never copies a message, never answers.
+
+use ringmq_protocol::response_code::ResponseCode;
+
+use super::pull::Pull;
+use crate::limits::{PULL_BYTES_MAX, PULL_SCAN_MAX, PULL_SCAN_MIN};
+use crate::store::{CommitLog, ConsumeQueue, Position};
+
+/// What came of a pull (GetMessageStatus); its name is the answer's remark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Found,
+    NoMatchedMessage,
+    NoMessageInQueue { illegal: bool },
+    OffsetTooSmall,
+    OffsetOverflowOne,
+    OffsetOverflowBadly,
+    OffsetReset,
+}
+
+impl Status {
+    /// RocketMQ's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Status::Found => "FOUND",
+            Status::NoMatchedMessage => "NO_MATCHED_MESSAGE",
+            Status::NoMessageInQueue { .. } => "NO_MESSAGE_IN_QUEUE",
+            Status::OffsetTooSmall => "OFFSET_TOO_SMALL",
+            Status::OffsetOverflowOne => "OFFSET_OVERFLOW_ONE",
+            Status::OffsetOverflowBadly => "OFFSET_OVERFLOW_BADLY",
+            Status::OffsetReset => "OFFSET_RESET",
+        }
+    }
+
+    /// The answer's code.
+    pub const fn code(self) -> ResponseCode {
+        match self {
+            Status::Found => ResponseCode::Success,
+            Status::NoMatchedMessage => ResponseCode::PullRetryImmediately,
+            Status::OffsetOverflowOne | Status::NoMessageInQueue { illegal: false } => ResponseCode::PullNotFound,
+            Status::OffsetTooSmall
+            | Status::OffsetOverflowBadly
+            | Status::OffsetReset
+            | Status::NoMessageInQueue { illegal: true } => ResponseCode::PullOffsetMoved,
+        }
+    }
+}
+
+/// What a scan found; the messages stand in the list the caller gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// Messages that are all in memory; the next pull starts at `next`.
+    Resident { next: i64 },
+    /// Messages that are all to be read from disk.
+    Cold { next: i64 },
+    /// None.
+    Nothing { status: Status, next: i64 },
+}
+
+/// Looks for the messages of one pull. `spans` receives position and size of each.
+pub fn scan(queue: &ConsumeQueue, log: &CommitLog, pull: &Pull, spans: &mut Vec<(Position, u32)>) -> Scan {
+    spans.clear();
+    let (min, max) = (queue.min() as i64, queue.visible() as i64);
+    let offset = pull.offset;
+    let nothing = |status, next| Scan::Nothing { status, next };
+    if max == 0 {
+        return nothing(Status::NoMessageInQueue { illegal: offset != 0 }, 0);
+    }
+    if offset < min {
+        return nothing(Status::OffsetTooSmall, min);
+    }
+    if offset == max {
+        return nothing(Status::OffsetOverflowOne, offset);
+    }
+    if offset > max {
+        return nothing(Status::OffsetOverflowBadly, max);
+    }
+    collect(queue, log, pull, spans)
+}
+
+fn collect(queue: &ConsumeQueue, log: &CommitLog, pull: &Pull, spans: &mut Vec<(Position, u32)>) -> Scan {
+    let scan_max = (pull.max_messages * 20).clamp(PULL_SCAN_MIN, PULL_SCAN_MAX);
+    let resident_from = log.resident_from();
+    let mut next = pull.offset;
+    let mut bytes = 0;
+    let mut cold = false;
+    // The caller has checked that the offset is not negative.
+    for (offset, entry) in queue.entries(pull.offset as u64, scan_max) {
+        if pull.filter.matches(i64::from(entry.tag_hash)) {
+            let is_cold = entry.position < resident_from;
+            // The first message is taken whatever its size; an answer is all from memory or all from disk.
+            if !spans.is_empty() && (bytes + entry.size as usize > PULL_BYTES_MAX || is_cold != cold) {
+                break;
+            }
+            cold = is_cold;
+            bytes += entry.size as usize;
+            spans.push((entry.position, entry.size));
+        }
+        next = offset as i64 + 1;
+        if spans.len() == pull.max_messages {
+            break;
+        }
+    }
+    match (spans.is_empty(), cold) {
+        (true, _) => Scan::Nothing { status: Status::NoMatchedMessage, next },
+        (false, true) => Scan::Cold { next },
+        (false, false) => Scan::Resident { next },
+    }
+}
+
+/// Whether a held pull should be answered now: its queue has a message for it, or changed under it.
+/// Looks at no more entries than a pull may; beyond that the pull is answered so that it moves on.
+pub fn wants(queue: &ConsumeQueue, pull: &Pull) -> bool {
+    let visible = queue.visible() as i64;
+    if pull.offset >= visible {
+        return pull.offset > visible;
+    }
+    let Ok(from) = u64::try_from(pull.offset) else { return true };
+    let fresh = (visible as u64 - from) as usize;
+    fresh > PULL_SCAN_MIN
+        || from < queue.min()
+        || queue.entries(from, fresh).any(|(_, entry)| pull.filter.matches(i64::from(entry.tag_hash)))
+}

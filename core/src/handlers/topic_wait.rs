@@ -1,0 +1,75 @@
+//! Sends to a topic that does not exist yet.
+//!
+//! Owns the line such frames stand in: the first one has the control shard asked, later ones join behind it, and all go
+//! on in their order when the topic is there. Whether a topic may be created is the control shard's decision.
+
+use ringmq_protocol::headers::send::SendHeader;
+use ringmq_protocol::request_code::RequestCode;
+use ringmq_protocol::response_code::ResponseCode;
+
+use crate::effects::{Answer, Ask, Effects, Refusal};
+use crate::event::{PeerMessage, TopicWish};
+use crate::limits::{PARKED_MAX_MS, RETRY_TOPIC_MAX};
+use crate::parked::{Awaited, ParkedFrame};
+use crate::peer;
+use crate::shard::Shard;
+
+/// Parks a send until `topic` exists, and asks for the topic unless somebody did.
+///
+/// # Errors
+/// SYSTEM_BUSY when too much is parked; TOPIC_NOT_EXIST for a frame that has waited its time.
+pub(crate) fn wait(
+    shard: &mut Shard,
+    ask: &Ask<'_>,
+    header: &SendHeader<'_>,
+    topic: &str,
+    out: &mut Effects,
+) -> Result<Answer, Refusal> {
+    let deadline = ask.wait_until.unwrap_or_else(|| ask.now.after_ms(PARKED_MAX_MS));
+    if deadline <= ask.now.mono_us {
+        return Err(Refusal::new(
+            ResponseCode::TopicNotExist,
+            format!("topic[{topic}] not exist, and creating it took more than {PARKED_MAX_MS} ms; send again"),
+        ));
+    }
+    let is_first = !shard.parked.holds_topic(topic);
+    let parked = park(shard, ask, topic, deadline)?;
+    if is_first {
+        let wish = TopicWish {
+            topic: topic.into(),
+            default_topic: header.default_topic.to_cow().into(),
+            queues: header.default_topic_queue_nums,
+            sys_flag: i32::from(header.unit_mode),
+        };
+        peer::tell_control(shard, ask.now, PeerMessage::TopicWanted { wish: Box::new(wish) }, out);
+    }
+    Ok(parked)
+}
+
+fn park(shard: &mut Shard, ask: &Ask<'_>, topic: &str, deadline: u64) -> Result<Answer, Refusal> {
+    if !shard.parked.has_room(ask.frame.len()) {
+        return Err(Refusal::new(
+            ResponseCode::SystemBusy,
+            "too many messages wait for topics to be created; send again",
+        ));
+    }
+    let awaited = Awaited::Topic(topic.into());
+    shard.parked.park(ParkedFrame { awaited, origin: ask.origin, frame: ask.frame.into(), deadline });
+    Ok(Answer::Held)
+}
+
+/// Lets a send join the line of its topic, if there is one; the caller has made sure that something is parked.
+pub(crate) fn join(shard: &mut Shard, ask: &Ask<'_>) -> Option<Result<Answer, Refusal>> {
+    let code = RequestCode::from_i32(ask.command.code)?;
+    if !matches!(code, RequestCode::SendMessage | RequestCode::SendMessageV2 | RequestCode::SendBatchMessage) {
+        return None;
+    }
+    let mut scratch = [0; RETRY_TOPIC_MAX];
+    let short = ask.command.ext.get("b");
+    let name = short.or_else(|| ask.command.ext.get("topic"))?;
+    let topic = name.decode_in(&mut scratch)?;
+    if !shard.parked.holds_topic(topic) {
+        return None;
+    }
+    Some(park(shard, ask, topic, ask.now.after_ms(PARKED_MAX_MS)))
+}

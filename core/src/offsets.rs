@@ -1,0 +1,248 @@
+//! How far each group has read each queue of this shard.
+//!
+//! Owns the committed and the last pulled offsets, the names of the groups (as small numbers), pending server-side
+//! resets, and the OffsetBatch payload that makes them durable once a second (ConsumerOffsetManager keeps a JSON file).
+//! Never decides whether a group or a queue may exist; never goes over `OFFSETS_MAX` entries.
+
+use ringmq_protocol::wire::Reader;
+
+use crate::limits::{OFFSETS_MAX, OFFSETS_PER_RECORD};
+use crate::map::Map;
+use crate::store::QueueSlot;
+
+/// A group's number on this shard; stable while the process runs, never written to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(u32);
+
+/// One group's progress on one queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What the group committed; `None` until it did.
+    pub committed: Option<i64>,
+    /// nextBeginOffset of its last answered pull; not persisted.
+    pub pulled: i64,
+    /// A server-side reset that the next pull of the queue must be told (protocol.md 8.6).
+    pub reset: Option<i64>,
+    dirty: bool,
+}
+
+/// A queue of this shard, by slot and by name.
+#[derive(Debug, Clone, Copy)]
+pub struct QueuePlace<'a> {
+    pub topic: &'a str,
+    pub queue: u32,
+    pub slot: QueueSlot,
+}
+
+/// All offsets of the shard's queues.
+#[derive(Debug, Default)]
+pub struct Offsets {
+    ids: Map<Box<str>, GroupId>,
+    names: Vec<Box<str>>,
+    /// Topic and number of every queue with an offset, as they are written down.
+    queues: Map<QueueSlot, (Box<str>, u32)>,
+    progress: Map<(QueueSlot, GroupId), Progress>,
+    /// Keys changed since the last batch, each once.
+    dirty: Vec<(QueueSlot, GroupId)>,
+}
+
+/// The shard keeps as many offsets as it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyOffsets;
+
+impl Offsets {
+    /// The number of a group, given one if it has none yet; `None` at the limit.
+    fn group(&mut self, name: &str) -> Option<GroupId> {
+        if let Some(&id) = self.ids.get(name) {
+            return Some(id);
+        }
+        if self.names.len() >= OFFSETS_MAX {
+            return None;
+        }
+        let id = GroupId(self.names.len() as u32);
+        self.names.push(name.into());
+        self.ids.insert(name.into(), id);
+        Some(id)
+    }
+
+    /// The number of a group that committed something here once.
+    #[inline]
+    pub fn find_group(&self, name: &str) -> Option<GroupId> {
+        self.ids.get(name).copied()
+    }
+
+    /// The name of a group.
+    pub fn name(&self, group: GroupId) -> &str {
+        &self.names[group.0 as usize]
+    }
+
+    /// A group's progress on a queue.
+    pub fn get(&self, slot: QueueSlot, group: GroupId) -> Progress {
+        self.progress.get(&(slot, group)).copied().unwrap_or_default()
+    }
+
+    /// Every group with a committed offset on a queue.
+    pub fn of_queue(&self, slot: QueueSlot) -> impl Iterator<Item = (&str, i64)> {
+        let here = self.progress.iter().filter(move |((queue, _), _)| *queue == slot);
+        here.filter_map(|((_, group), progress)| Some((self.name(*group), progress.committed?)))
+    }
+
+    /// Every queue on which a group committed an offset.
+    pub fn of_group(&self, group: GroupId) -> impl Iterator<Item = (QueueSlot, Progress)> {
+        let own = self.progress.iter().filter(move |((_, owner), _)| *owner == group);
+        own.map(|((slot, _), progress)| (*slot, *progress))
+    }
+
+    /// The group read up to `offset`; a smaller one than before counts too (protocol.md 8.5).
+    ///
+    /// # Errors
+    /// When a new entry would exceed the limit.
+    pub fn commit(&mut self, place: QueuePlace<'_>, group: &str, offset: i64) -> Result<(), TooManyOffsets> {
+        let QueuePlace { topic, queue, slot } = place;
+        let key = (slot, self.group(group).ok_or(TooManyOffsets)?);
+        if self.progress.len() >= OFFSETS_MAX && !self.progress.contains_key(&key) {
+            return Err(TooManyOffsets);
+        }
+        self.queues.entry(slot).or_insert_with(|| (topic.into(), queue));
+        let progress = self.progress.entry(key).or_default();
+        if progress.committed != Some(offset) {
+            progress.committed = Some(offset);
+            if !progress.dirty {
+                progress.dirty = true;
+                self.dirty.push(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// The group was sent messages below `offset`. Only kept where the group committed, so that pulls alone cost nothing.
+    #[inline]
+    pub fn pulled(&mut self, slot: QueueSlot, group: Option<GroupId>, offset: i64) {
+        if let Some(group) = group
+            && let Some(progress) = self.progress.get_mut(&(slot, group))
+        {
+            progress.pulled = offset;
+        }
+    }
+
+    /// Sets both the committed offset and the one the next pull is sent back to.
+    ///
+    /// # Errors
+    /// As [`Offsets::commit`].
+    pub fn reset(&mut self, place: QueuePlace<'_>, group: &str, offset: i64) -> Result<(), TooManyOffsets> {
+        self.commit(place, group, offset)?;
+        if let Some(id) = self.find_group(group)
+            && let Some(progress) = self.progress.get_mut(&(place.slot, id))
+        {
+            progress.reset = Some(offset);
+        }
+        Ok(())
+    }
+
+    /// Takes the pending reset of a queue.
+    #[inline]
+    pub fn take_reset(&mut self, slot: QueueSlot, group: GroupId) -> Option<i64> {
+        let progress = self.progress.get_mut(&(slot, group))?;
+        progress.reset.take()
+    }
+
+    /// Forgets a queue (its topic was deleted).
+    pub fn drop_queue(&mut self, slot: QueueSlot) {
+        self.queues.remove(&slot);
+        self.progress.retain(|(queue, _), _| *queue != slot);
+        self.dirty.retain(|(queue, _)| *queue != slot);
+    }
+
+    /// Forgets a group's offsets (the group was deleted).
+    pub fn drop_group(&mut self, name: &str) {
+        let Some(group) = self.find_group(name) else { return };
+        self.progress.retain(|(_, owner), _| *owner != group);
+        self.dirty.retain(|(_, owner)| *owner != group);
+    }
+
+    /// Whether anything changed since the last batch.
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The next OffsetBatch payload of changed offsets, `None` when all are written.
+    pub fn next_batch(&mut self) -> Option<Vec<u8>> {
+        if self.dirty.is_empty() {
+            return None;
+        }
+        let from = self.dirty.len().saturating_sub(OFFSETS_PER_RECORD);
+        let keys = self.dirty.split_off(from);
+        for key in &keys {
+            if let Some(progress) = self.progress.get_mut(key) {
+                progress.dirty = false;
+            }
+        }
+        Some(self.encode(&keys))
+    }
+
+    /// All committed offsets as OffsetBatch payloads, for a checkpoint.
+    pub fn snapshot(&self) -> Vec<Vec<u8>> {
+        let mut keys: Vec<_> = self.progress.keys().copied().collect();
+        keys.sort_unstable();
+        keys.chunks(OFFSETS_PER_RECORD).map(|keys| self.encode(keys)).collect()
+    }
+
+    /// ```text
+    /// count u32, then per entry: topic (u16 length, bytes) | queue u32 | group (u16 length, bytes) | offset i64
+    /// ```
+    fn encode(&self, keys: &[(QueueSlot, GroupId)]) -> Vec<u8> {
+        let mut payload = vec![0; 4];
+        let mut count = 0u32;
+        for (slot, group) in keys {
+            let committed = self.get(*slot, *group).committed;
+            let (Some((topic, queue)), Some(offset)) = (self.queues.get(slot), committed) else { continue };
+            put_text(&mut payload, topic);
+            payload.extend_from_slice(&queue.to_be_bytes());
+            put_text(&mut payload, self.name(*group));
+            payload.extend_from_slice(&offset.to_be_bytes());
+            count += 1;
+        }
+        payload[..4].copy_from_slice(&count.to_be_bytes());
+        payload
+    }
+
+    /// Takes an OffsetBatch payload found in the log or a checkpoint. `slot_of` opens the queue of a topic and id.
+    ///
+    /// # Errors
+    /// The payload is not what `encode` writes; what stood before the flaw was taken.
+    pub fn restore(
+        &mut self,
+        payload: &[u8],
+        mut slot_of: impl FnMut(&str, u32) -> Option<QueueSlot>,
+    ) -> Result<(), BadOffsetBatch> {
+        let mut reader = Reader::new(payload);
+        let count = reader.i32().ok_or(BadOffsetBatch)?;
+        for _ in 0..count {
+            let topic = take_text(&mut reader).ok_or(BadOffsetBatch)?;
+            let queue = reader.i32().ok_or(BadOffsetBatch)?;
+            let group = take_text(&mut reader).ok_or(BadOffsetBatch)?;
+            let offset = reader.i64().ok_or(BadOffsetBatch)?;
+            // A queue that is gone by now takes its offsets with it.
+            let Some(slot) = slot_of(topic, queue as u32) else { continue };
+            let Some(group) = self.group(group) else { return Ok(()) };
+            self.queues.entry(slot).or_insert_with(|| (topic.into(), queue as u32));
+            self.progress.entry((slot, group)).or_default().committed = Some(offset);
+        }
+        Ok(())
+    }
+}
+
+/// An OffsetBatch payload that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadOffsetBatch;
+
+fn put_text(payload: &mut Vec<u8>, text: &str) {
+    let length = u16::try_from(text.len()).expect("names are at most 255 bytes");
+    payload.extend_from_slice(&length.to_be_bytes());
+    payload.extend_from_slice(text.as_bytes());
+}
+
+fn take_text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
+    let bytes = reader.counted_i16()?;
+    std::str::from_utf8(bytes).ok()
+}

@@ -1,0 +1,139 @@
+//! What shards tell each other.
+//!
+//! Owns the handling of every `PeerMessage` and the two ways of sending one: to any shard, or to control. A message to
+//! the own shard is handled within the same `apply`. Never blocks, never drops: the driver keeps what a full ring
+//! does not take.
+
+use ringmq_protocol::command::Command;
+use ringmq_protocol::frame;
+use ringmq_protocol::headers::send::SendHeader;
+
+use crate::effects::{Ask, Effects, Refusal};
+use crate::event::{Now, PeerMessage, ShardId};
+use crate::parked::{Awaited, ParkedFrame};
+use crate::place::Place;
+use crate::shard::Shard;
+use crate::topic::Change;
+use crate::{gather, handlers};
+
+/// Sends to the control shard, which may be this one.
+pub fn tell_control(shard: &mut Shard, now: Now, message: PeerMessage, out: &mut Effects) {
+    let _ = (shard.id, now);
+    out.peers.push((ShardId::CONTROL, message));
+}
+
+/// Handles the messages that this shard sent to itself during this `apply`; the driver never sees them.
+pub fn deliver_own(shard: &mut Shard, now: Now, from: usize, out: &mut Effects) {
+    let mut at = from;
+    while at < out.peers.len() {
+        if out.peers[at].0 == shard.id {
+            let (_, message) = out.peers.remove(at);
+            apply(shard, now, shard.id, message, out);
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// Handles one message of another shard (or this one).
+pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, out: &mut Effects) {
+    match message {
+        PeerMessage::Request { origin, frame } => {
+            with_command(&frame, |command| {
+                shard.dispatch(&Ask { now, origin, command, frame: &frame, wait_until: None }, out);
+            });
+        }
+        PeerMessage::TopicWanted { wish } => handlers::control::topic_wanted(shard, now, from, &wish, out),
+        PeerMessage::TopicDecided { topic, outcome } => topic_decided(shard, now, &topic, outcome, out),
+        PeerMessage::GroupWanted { group } => handlers::control::group_wanted(shard, now, from, &group, out),
+        PeerMessage::Delta { version, change } => delta(shard, now, version, &change, out),
+        PeerMessage::Confirm { version } => handlers::control::confirmed(shard, now, from, version, out),
+        PeerMessage::Gather { id, origin, frame } => {
+            with_command(&frame, |command| {
+                let ask = Ask { now, origin, command, frame: &frame, wait_until: None };
+                gather::asked(shard, &ask, from, id, out);
+            });
+        }
+        PeerMessage::Part { id, part } => gather::take_part(shard, id, part, out),
+    }
+}
+
+/// Reads a frame that came over the mesh. Its home executor has read it before, so it is one.
+fn with_command(bytes: &[u8], then: impl FnOnce(&Command<'_>)) {
+    if let Ok(Some(frame)) = frame::split(bytes)
+        && let Ok(command) = Command::parse(frame)
+    {
+        then(&command);
+    }
+}
+
+/// A wanted topic is there on every shard, or refused: its line moves on.
+fn topic_decided(shard: &mut Shard, now: Now, topic: &str, outcome: Result<(), Refusal>, out: &mut Effects) {
+    for parked in shard.parked.take(&Awaited::Topic(topic.into())) {
+        match &outcome {
+            Ok(()) => rerun(shard, now, parked, out),
+            Err(refusal) => with_command(&parked.frame, |command| {
+                let ask = Ask { now, origin: parked.origin, command, frame: &parked.frame, wait_until: None };
+                let _ = handlers::send::refuse(&shard.metadata, &ask.to(), refusal, out);
+            }),
+        }
+    }
+}
+
+/// Runs a parked request where it belongs now. Its deadline stays: it does not wait twice.
+pub fn rerun(shard: &mut Shard, now: Now, parked: ParkedFrame, out: &mut Effects) {
+    let ParkedFrame { awaited: _, origin, frame, deadline } = parked;
+    let mut elsewhere = None;
+    with_command(&frame, |command| match shard.place(&origin, command) {
+        Place::Here => shard.dispatch(&Ask { now, origin, command, frame: &frame, wait_until: Some(deadline) }, out),
+        Place::Shard(other) => elsewhere = Some(other),
+    });
+    if let Some(other) = elsewhere {
+        out.peers.push((other, PeerMessage::Request { origin, frame }));
+    }
+}
+
+/// Takes over a change of metadata, lets go of what it removes, and says so.
+fn delta(shard: &mut Shard, now: Now, version: u64, change: &Change, out: &mut Effects) {
+    match change {
+        Change::TopicDrop { name } => drop_topic(shard, now, name, out),
+        Change::GroupDrop { name, clean_offsets: true } => shard.offsets.drop_group(name),
+        Change::TopicPut(_)
+        | Change::GroupPut(_)
+        | Change::GroupDrop { clean_offsets: false, .. }
+        | Change::View { .. }
+        | Change::Setting { .. } => {}
+    }
+    shard.metadata.apply(change);
+    if let Change::View { group, view: Some(_) } = change {
+        for parked in shard.parked.take(&Awaited::Subscription(group.clone())) {
+            rerun(shard, now, parked, out);
+        }
+    }
+    out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
+}
+
+/// A topic is deleted: its queues, offsets and held pulls go.
+fn drop_topic(shard: &mut Shard, now: Now, name: &str, out: &mut Effects) {
+    let slots: Vec<_> = shard.queues.of_topic(name).map(|(_, slot)| slot).collect();
+    if slots.is_empty() {
+        return;
+    }
+    let at = handlers::topic_drop::write(shard, now, name);
+    shard.queues.drop_topic(name, at);
+    for slot in slots {
+        shard.offsets.drop_queue(slot);
+        // The queue is gone: whoever waits for it is told.
+        handlers::pull::wake(shard, now, slot, out);
+    }
+}
+
+/// The header of a send, for those who only have its frame.
+pub fn send_header(bytes: &[u8], then: impl FnOnce(&SendHeader<'_>)) {
+    use ringmq_protocol::header::Header;
+    with_command(bytes, |command| {
+        if let Ok(header) = SendHeader::decode(&command.ext) {
+            then(&header);
+        }
+    });
+}

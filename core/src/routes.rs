@@ -1,0 +1,107 @@
+//! Which handler serves which request, and where it runs.
+//!
+//! Owns the table: one row per request code (or several codes with one meaning). A code without a row is answered
+//! REQUEST_CODE_NOT_SUPPORTED with its name. Never decodes more than topic, queue id and physical offset.
+
+use ringmq_protocol::command::Command;
+use ringmq_protocol::offset::WireOffset;
+use ringmq_protocol::request_code::RequestCode;
+use ringmq_protocol::response_code::ResponseCode;
+use ringmq_protocol::text::Text;
+
+use crate::effects::{Answer, Ask, Effects, Refusal};
+use crate::event::{Origin, ShardId};
+use crate::gather;
+use crate::handlers::{offset, pull, query, send};
+use crate::limits::RETRY_TOPIC_MAX;
+use crate::place::{Place, Rule};
+use crate::shard::Shard;
+
+/// Serves one request.
+pub type Handler = fn(&mut Shard, &Ask<'_>, &mut Effects) -> Result<Answer, Refusal>;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub handler: Handler,
+    pub rule: Rule,
+}
+
+macro_rules! routes {
+    ($($($code:ident),+ => $handler:path, $rule:expr;)*) => {
+        /// The row of a request code.
+        #[inline]
+        pub fn route(code: RequestCode) -> Option<Route> {
+            match code {
+                $($(RequestCode::$code)|+ => Some(Route { handler: $handler, rule: $rule }),)*
+                _ => None,
+            }
+        }
+
+        /// The codes that are served, in the order of the table.
+        pub const SERVED: &[RequestCode] = &[$($(RequestCode::$code,)+)*];
+    };
+}
+
+routes! {
+    SendMessage, SendMessageV2, SendBatchMessage => send::send, Rule::AnyQueue;
+    PullMessage, LitePullMessage => pull::pull, Rule::Queue;
+    QueryConsumerOffset => offset::query, Rule::Queue;
+    UpdateConsumerOffset => offset::update, Rule::Queue;
+    SearchOffsetByTimestamp => offset::search, Rule::Queue;
+    GetMaxOffset => offset::max, Rule::Queue;
+    GetMinOffset => offset::min, Rule::Queue;
+    GetEarliestMsgStoretime => offset::earliest_store_time, Rule::Queue;
+    ViewMessageById => query::view, Rule::Log("offset");
+    QueryMessage => gather::ask_all, Rule::All;
+}
+
+/// The handler of a request code, if it is served.
+#[inline]
+pub fn handler(code: i32) -> Option<Handler> {
+    Some(route(RequestCode::from_i32(code)?)?.handler)
+}
+
+/// The refusal of a code without a row.
+#[cold]
+pub fn unserved(code: i32) -> Refusal {
+    let name = RequestCode::from_i32(code).map_or("unknown", RequestCode::name);
+    Refusal::new(ResponseCode::RequestCodeNotSupported, format!("request type {code} ({name}) not supported"))
+}
+
+/// Where a request runs. Whatever cannot be placed is refused where it came in.
+pub(crate) fn place(shard: &Shard, _origin: &Origin, command: &Command<'_>) -> Place {
+    let Some(route) = RequestCode::from_i32(command.code).and_then(route) else { return Place::Here };
+    let owner = match route.rule {
+        Rule::Here | Rule::All => None,
+        Rule::Control => Some(ShardId::CONTROL),
+        Rule::Queue | Rule::AnyQueue => owner_of_queue(shard, command),
+        Rule::Log(field) => command.ext.get(field).and_then(|text| owner_of_offset(shard, text)),
+    };
+    owner.filter(|owner| *owner != shard.id).map_or(Place::Here, Place::Shard)
+}
+
+/// The shard of the queue that a request names; with a negative queue id one of the topic's, this one if it has any.
+fn owner_of_queue(shard: &Shard, command: &Command<'_>) -> Option<ShardId> {
+    let (mut topic, mut queue) = (None, None);
+    command.ext.each(|key, value| match key {
+        "topic" | "b" => topic = Some(value),
+        "queueId" | "e" => queue = Some(value),
+        _ => {}
+    });
+    let config = shard.metadata.topics.get(topic?.decode_in(&mut [0; RETRY_TOPIC_MAX])?)?;
+    match u32::try_from(queue?.parse_i32()?) {
+        Ok(queue) => config.shard_of(queue),
+        Err(_) => {
+            let writable = config.shards.get(..config.write_queues as usize)?;
+            let own = writable.iter().find(|owner| **owner == shard.id);
+            own.or_else(|| writable.get(command.opaque.unsigned_abs() as usize % writable.len().max(1))).copied()
+        }
+    }
+}
+
+/// The shard whose log a physical offset lies in.
+fn owner_of_offset(shard: &Shard, text: Text<'_>) -> Option<ShardId> {
+    let owner = WireOffset::from_wire(text.parse_i64()?)?.shard();
+    (owner < shard.shards).then_some(ShardId(owner))
+}

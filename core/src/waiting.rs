@@ -1,0 +1,126 @@
+//! Answers that wait until the log is durable, and messages that stay invisible until then.
+//!
+//! Owns one queue in log order: each entry says up to which position it waits, which queue becomes readable how far,
+//! and which frame is then sent. The frames were encoded when the message was appended and lie back to back in one
+//! buffer, so that releasing a group commit is one copy. Never reorders, never encodes on release, and allocates only
+//! while its two buffers grow.
+
+use std::collections::VecDeque;
+
+use crate::effects::{Effects, Outgoing, Refusal, ReplyTo};
+use crate::limits::WAITING_MAX;
+use crate::store::{Position, QueueSlot};
+
+/// What waits, in log order.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    entries: VecDeque<Entry>,
+    /// The frames of `entries`, back to back, from `released` on.
+    bytes: Vec<u8>,
+    /// Bytes at the front of `bytes` that were sent already.
+    released: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    /// Due when the log is durable up to here.
+    until: Position,
+    /// Messages of this queue below this offset become visible to consumers.
+    shows: Option<Shows>,
+    /// Whom the frame is for; `None` when nobody waits (one-way).
+    to: Option<ReplyTo>,
+    /// Bytes of the frame.
+    len: u32,
+}
+
+/// A queue whose messages become visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shows {
+    pub slot: QueueSlot,
+    /// Offsets below this one.
+    pub below: u64,
+}
+
+impl Waiting {
+    /// Whether one more entry would exceed the limit.
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= WAITING_MAX
+    }
+
+    /// How many entries wait.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Messages of a queue stay invisible until the log is durable up to `until`.
+    pub fn hide(&mut self, until: Position, shows: Shows) {
+        self.push(Entry { until, shows: Some(shows), to: None, len: 0 });
+    }
+
+    /// Takes the last frame out of `out` and keeps it until the log is durable up to `until`.
+    pub fn hold_last(&mut self, until: Position, to: ReplyTo, out: &mut Effects) {
+        let Some(Outgoing { start, end, .. }) = out.sends.pop() else {
+            return;
+        };
+        let (start, end) = (start as usize, end as usize);
+        assert_eq!(end, out.bytes.len(), "only the frame encoded last can be held back");
+        self.bytes.extend_from_slice(&out.bytes[start..end]);
+        out.bytes.truncate(start);
+        self.push(Entry { until, shows: None, to: Some(to), len: (end - start) as u32 });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        assert!(self.entries.back().is_none_or(|last| last.until <= entry.until), "entries wait in log order");
+        self.entries.push_back(entry);
+    }
+
+    /// Sends every frame that waits for `durable` or less; `show` is told which queues become readable.
+    pub fn release(&mut self, durable: Position, out: &mut Effects, mut show: impl FnMut(Shows)) {
+        let Waiting { entries, bytes, released } = self;
+        let copied_from = *released;
+        let mut at = out.bytes.len();
+        while let Some(entry) = entries.front().copied() {
+            if entry.until > durable {
+                break;
+            }
+            entries.pop_front();
+            if let Some(shows) = entry.shows {
+                show(shows);
+            }
+            if let Some(to) = entry.to {
+                let end = at + entry.len as usize;
+                out.sends.push(Outgoing { conn: to.conn, start: at as u32, end: end as u32 });
+                at = end;
+                *released += entry.len as usize;
+            }
+        }
+        out.bytes.extend_from_slice(&bytes[copied_from..*released]);
+        debug_assert_eq!(out.bytes.len(), at);
+        self.compact();
+    }
+
+    /// The log is finished: everyone who waits is told so, and nothing hidden ever shows.
+    pub fn fail(&mut self, refusal: &Refusal, out: &mut Effects) {
+        for entry in std::mem::take(&mut self.entries) {
+            if let Some(to) = entry.to {
+                let _ = out.refuse(&to, refusal);
+            }
+        }
+        self.bytes.clear();
+        self.released = 0;
+    }
+
+    /// Gives released bytes back once they are at least half of the buffer, so each byte moves once at most.
+    fn compact(&mut self) {
+        if self.released * 2 >= self.bytes.len() {
+            self.bytes.copy_within(self.released.., 0);
+            self.bytes.truncate(self.bytes.len() - self.released);
+            self.released = 0;
+        }
+    }
+}
