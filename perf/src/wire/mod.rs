@@ -1,0 +1,4 @@
+//! Frames as perfgen writes them.
+
+pub mod digits;
+pub mod volley;
