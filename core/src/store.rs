@@ -10,6 +10,7 @@ pub mod index_file;
 pub mod key_index;
 pub mod limits;
 pub mod log;
+pub mod marks;
 pub mod own_record;
 #[cfg(test)]
 mod planted;
@@ -20,11 +21,16 @@ pub mod segment;
 pub mod superblock;
 pub mod tail;
 
+pub use checkpoint::Checkpoint;
 pub use consume_queue::{ConsumeQueue, Entry};
+pub use index_file::IndexBuild;
 pub use key_index::{KeyIndex, key_hash};
 pub use log::{AppendRefused, CommitLog, LogOptions, Undurable, Urge, WritePlan};
+pub use marks::Marks;
 pub use own_record::{OwnKind, OwnRecord};
 pub use ringmq_protocol::offset::Position;
 pub use queue_table::{QueueSlot, QueueTable};
 pub use read_plan::ReadPlan;
+pub use recovery::{Recovered, Recovery, RecoveryError, Visitor};
 pub use segment::{Layout, Sealed, SegmentBase};
+pub use superblock::Superblock;

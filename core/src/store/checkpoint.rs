@@ -1,1 +1,237 @@
+//! A snapshot of what the log said up to a position, so that recovery starts there.
+//!
+//! Owns the file's layout and the store's own section, the queues' offsets. The other sections are bytes that their owners
+//! made (topics, groups, consumer offsets). A checkpoint may be written only when all it covers is durable; whoever writes
+//! it waits for that.
 
+use ringmq_protocol::offset::Position;
+use ringmq_protocol::wire::Reader;
+
+use super::limits::{POSITION_END, TOPIC_NAME_MAX};
+use super::log::CommitLog;
+use super::queue_table::QueueTable;
+
+const MAGIC: &[u8; 4] = b"RMQC";
+const VERSION: u16 = 1;
+const HEADER: usize = 64;
+const HEADER_CRC_AT: usize = 4;
+const BODY_CRC_AT: usize = 8;
+
+/// Kind of the section with the queues' offsets.
+const QUEUES: u16 = 1;
+
+/// Kinds from here on belong to others.
+pub const FIRST_FREE_SECTION: u16 = 16;
+
+/// Part of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    pub kind: u16,
+    pub bytes: Vec<u8>,
+}
+
+/// The offsets of a queue, for the case that none of its messages is left in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueMark {
+    pub topic: Box<str>,
+    pub queue: u32,
+    pub min: u64,
+    pub max: u64,
+}
+
+/// What the log said up to `covered`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub shard: u16,
+    /// One more than that of the checkpoint before.
+    pub sequence: u64,
+    /// Records below are reflected. Write it when the log is durable up to here.
+    pub covered: Position,
+    pub written_ms: i64,
+    pub epoch: u32,
+    pub queues: Vec<QueueMark>,
+    /// Sections of other owners.
+    pub sections: Vec<Section>,
+}
+
+impl Checkpoint {
+    /// The state as of the log's end. It may go to disk when `log.durable() >= covered`, not earlier.
+    pub fn capture(log: &CommitLog, queues: &QueueTable, sequence: u64, wall_ms: i64, sections: Vec<Section>) -> Self {
+        assert!(sections.iter().all(|section| section.kind >= FIRST_FREE_SECTION));
+        let mark = |(topic, queue, state): (&str, u32, &super::ConsumeQueue)| QueueMark {
+            topic: topic.into(),
+            queue,
+            min: state.min(),
+            max: state.max(),
+        };
+        Checkpoint {
+            shard: log.layout().shard().0,
+            sequence,
+            covered: log.appended(),
+            written_ms: wall_ms,
+            epoch: log.epoch(),
+            queues: queues.iter().map(mark).collect(),
+            sections,
+        }
+    }
+
+    /// `checkpoint-0` or `checkpoint-1`: never the file of the one before.
+    pub fn file_name(&self) -> &'static str {
+        FILE_NAMES[(self.sequence % 2) as usize]
+    }
+
+    /// The section of that kind, if there is one.
+    pub fn section(&self, kind: u16) -> Option<&[u8]> {
+        self.sections.iter().find(|section| section.kind == kind).map(|section| section.bytes.as_slice())
+    }
+
+    /// The whole file.
+    pub fn encode(&self) -> Vec<u8> {
+        let Checkpoint { shard, sequence, covered, written_ms, epoch, queues, sections } = self;
+        let mut out = vec![0; HEADER];
+        put_section(&mut out, QUEUES, &encode_queues(queues));
+        for Section { kind, bytes } in sections {
+            put_section(&mut out, *kind, bytes);
+        }
+        let body_crc = crc32c::crc32c(&out[HEADER..]);
+        let body_len = (out.len() - HEADER) as u64;
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(MAGIC);
+        header.extend_from_slice(&[0; 4]);
+        header.extend_from_slice(&body_crc.to_be_bytes());
+        header.extend_from_slice(&VERSION.to_be_bytes());
+        header.extend_from_slice(&shard.to_be_bytes());
+        header.extend_from_slice(&sequence.to_be_bytes());
+        header.extend_from_slice(&covered.0.to_be_bytes());
+        header.extend_from_slice(&body_len.to_be_bytes());
+        header.extend_from_slice(&written_ms.to_be_bytes());
+        header.extend_from_slice(&epoch.to_be_bytes());
+        header.extend_from_slice(&(sections.len() as u32 + 1).to_be_bytes());
+        header.extend_from_slice(&[0; 8]);
+        out[..HEADER].copy_from_slice(&header);
+        let crc = crc32c::crc32c(&out[BODY_CRC_AT..HEADER]);
+        out[HEADER_CRC_AT..BODY_CRC_AT].copy_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    /// A whole and intact file, or `None`: then the other one, or the log, must do.
+    pub fn decode(file: &[u8]) -> Option<Checkpoint> {
+        let mut from = Reader::new(file.get(..HEADER)?);
+        if from.take(4)? != MAGIC || from.i32()? as u32 != crc32c::crc32c(&file[BODY_CRC_AT..HEADER]) {
+            return None;
+        }
+        let body_crc = from.i32()? as u32;
+        let version = from.i16()? as u16;
+        let shard = from.i16()? as u16;
+        let sequence = from.i64()? as u64;
+        let covered = Some(Position(from.i64()? as u64)).filter(|covered| covered.0 <= POSITION_END)?;
+        let body_len = usize::try_from(from.i64()?).ok()?;
+        let written_ms = from.i64()?;
+        let epoch = from.i32()? as u32;
+        let count = from.i32()? as u32;
+        let body = file.get(HEADER..HEADER.checked_add(body_len)?)?;
+        if version != VERSION || crc32c::crc32c(body) != body_crc {
+            return None;
+        }
+        let mut from = Reader::new(body);
+        let (mut queues, mut sections) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let kind = from.i16()? as u16;
+            from.i16()?;
+            let bytes = from.counted_i32()?;
+            if kind == QUEUES {
+                queues = decode_queues(bytes)?;
+            } else {
+                sections.push(Section { kind, bytes: bytes.to_vec() });
+            }
+        }
+        from.is_empty().then_some(Checkpoint { shard, sequence, covered, written_ms, epoch, queues, sections })
+    }
+
+    /// The newer of the intact ones among the two files' contents.
+    pub fn newest(files: [Option<&[u8]>; 2]) -> Option<Checkpoint> {
+        files.into_iter().flatten().filter_map(Checkpoint::decode).max_by_key(|checkpoint| checkpoint.sequence)
+    }
+}
+
+/// The two files, written alternately.
+pub const FILE_NAMES: [&str; 2] = ["checkpoint-0", "checkpoint-1"];
+
+fn put_section(out: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&[0; 2]);
+    out.extend_from_slice(&i32::try_from(bytes.len()).expect("a section is below 2 GiB").to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn encode_queues(queues: &[QueueMark]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4 + queues.len() * 48);
+    out.extend_from_slice(&(queues.len() as u32).to_be_bytes());
+    for QueueMark { topic, queue, min, max } in queues {
+        assert!(topic.len() <= TOPIC_NAME_MAX);
+        out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+        out.extend_from_slice(topic.as_bytes());
+        out.extend_from_slice(&queue.to_be_bytes());
+        out.extend_from_slice(&min.to_be_bytes());
+        out.extend_from_slice(&max.to_be_bytes());
+    }
+    out
+}
+
+fn decode_queues(bytes: &[u8]) -> Option<Vec<QueueMark>> {
+    let mut from = Reader::new(bytes);
+    let count = from.i32()? as u32;
+    let mut queues = Vec::new();
+    for _ in 0..count {
+        let topic = std::str::from_utf8(from.counted_i16()?).ok()?.into();
+        let queue = from.i32()? as u32;
+        let (min, max) = (from.i64()? as u64, from.i64()? as u64);
+        (min <= max && max <= i64::MAX as u64).then_some(())?;
+        queues.push(QueueMark { topic, queue, min, max });
+    }
+    from.is_empty().then_some(queues)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn checkpoint(sequence: u64) -> Checkpoint {
+        Checkpoint {
+            shard: 2,
+            sequence,
+            covered: Position(123_456),
+            written_ms: 5,
+            epoch: 9,
+            queues: vec![QueueMark { topic: "orders".into(), queue: 3, min: 7, max: 70 }],
+            sections: vec![Section { kind: 16, bytes: b"topics".to_vec() }, Section { kind: 17, bytes: Vec::new() }],
+        }
+    }
+
+    #[test]
+    fn the_newer_intact_one_counts() {
+        let (old, new) = (checkpoint(4), checkpoint(5));
+        let (old_file, new_file) = (old.encode(), new.encode());
+        assert_ne!(old.file_name(), new.file_name());
+        assert_eq!(Checkpoint::newest([Some(&old_file), Some(&new_file)]).as_ref(), Some(&new));
+        assert_eq!(Checkpoint::newest([Some(&old_file), Some(&new_file[..80])]).as_ref(), Some(&old));
+        assert_eq!(Checkpoint::newest([None, Some(b"")]), None);
+        assert_eq!(new.section(16), Some(&b"topics"[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_bit_is_seen(at: prop::sample::Index, bit in 0u8..8) {
+            let mut file = checkpoint(1).encode();
+            let at = at.index(file.len());
+            file[at] ^= 1u8 << bit;
+            prop_assert_eq!(Checkpoint::decode(&file), None);
+        }
+
+        #[test]
+        fn garbage_is_not_a_checkpoint(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(Checkpoint::decode(&bytes), None);
+        }
+    }
+}

@@ -60,8 +60,9 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// The header's bytes. `payload` is the frame's records, in as many pieces as memory has them.
-    pub fn seal<'a>(&self, payload: impl Iterator<Item = &'a [u8]>) -> [u8; HEADER] {
+    /// The header's bytes. `payload` is the frame's records, in as many pieces as memory has them; the checksum begins
+    /// with `seed`.
+    pub fn seal<'a>(&self, seed: u32, payload: impl Iterator<Item = &'a [u8]>) -> [u8; HEADER] {
         let FrameHeader { length, shard, kind, position, durable, epoch, records } = *self;
         let mut bytes = [0; HEADER];
         let mut out = Writer::new(&mut bytes);
@@ -74,7 +75,7 @@ impl FrameHeader {
         out.i64(durable as i64);
         out.i32(epoch as i32);
         out.i32(records as i32);
-        let mut crc = crc32c::crc32c(&bytes[COVERED_FROM..]);
+        let mut crc = crc32c::crc32c_append(seed, &bytes[COVERED_FROM..]);
         let mut summed = 0;
         for piece in payload {
             crc = crc32c::crc32c_append(crc, piece);
@@ -127,10 +128,10 @@ impl UnverifiedFrame {
     }
 
     /// The header if the checksum over it and the records fits. `bytes` starts with the header and holds the whole frame.
-    pub fn verify(&self, bytes: &[u8]) -> Option<FrameHeader> {
+    pub fn verify(&self, seed: u32, bytes: &[u8]) -> Option<FrameHeader> {
         let end = HEADER + self.header.length as usize;
         let covered = bytes.get(COVERED_FROM..end)?;
-        (crc32c::crc32c(covered) == self.crc).then_some(self.header)
+        (crc32c::crc32c_append(seed, covered) == self.crc).then_some(self.header)
     }
 }
 
@@ -138,6 +139,8 @@ impl UnverifiedFrame {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const SEED: u32 = 77;
 
     fn sealed(payload: &[u8]) -> Vec<u8> {
         let header = FrameHeader {
@@ -150,7 +153,7 @@ mod tests {
             records: 2,
         };
         let (front, back) = payload.split_at(payload.len() / 3);
-        let mut bytes = header.seal([front, back].into_iter()).to_vec();
+        let mut bytes = header.seal(SEED, [front, back].into_iter()).to_vec();
         bytes.extend_from_slice(payload);
         bytes
     }
@@ -166,9 +169,10 @@ mod tests {
             epoch: 1,
             records: 0,
         };
-        let bytes = header.seal(std::iter::empty());
+        let bytes = header.seal(SEED, std::iter::empty());
         let frame = UnverifiedFrame::parse(&bytes).expect("a header");
-        assert_eq!(frame.verify(&bytes), Some(header));
+        assert_eq!(frame.verify(SEED, &bytes), Some(header));
+        assert_eq!(frame.verify(SEED + 1, &bytes), None, "a frame of another directory is none of ours");
         assert!(UnverifiedFrame::parse(&bytes[..HEADER - 1]).is_none());
     }
 
@@ -177,8 +181,8 @@ mod tests {
         fn what_is_sealed_verifies(payload in proptest::collection::vec(any::<u8>(), 1..600)) {
             let bytes = sealed(&payload);
             let frame = UnverifiedFrame::parse(&bytes).expect("a header");
-            prop_assert_eq!(frame.verify(&bytes).expect("intact").position, 4711);
-            prop_assert!(frame.verify(&bytes[..bytes.len() - 1]).is_none());
+            prop_assert_eq!(frame.verify(SEED, &bytes).expect("intact").position, 4711);
+            prop_assert!(frame.verify(SEED, &bytes[..bytes.len() - 1]).is_none());
         }
 
         #[test]
@@ -186,7 +190,7 @@ mod tests {
             let mut bytes = sealed(&payload);
             let at = at.index(bytes.len());
             bytes[at] ^= 1u8 << bit;
-            prop_assert!(UnverifiedFrame::parse(&bytes).and_then(|frame| frame.verify(&bytes)).is_none());
+            prop_assert!(UnverifiedFrame::parse(&bytes).and_then(|frame| frame.verify(SEED, &bytes)).is_none());
         }
     }
 }

@@ -47,6 +47,13 @@ pub const PAGE_ENTRIES: usize = 128;
 /// Keys in one sorted run of the key index: sorting one takes about 50 us, the longest the index ever holds a shard.
 pub const KEY_RUN: usize = 4096;
 
+/// Keys of one message that are indexed; more are stored in the properties but not searchable. Part of the disk format
+/// in so far as an index and its rebuild should be equal.
+pub const KEYS_PER_MESSAGE_MAX: usize = 32;
+
+/// Bytes one step of writing an index puts out: some 200 us.
+pub const INDEX_STEP: usize = 256 * 1024;
+
 /// Bytes recovery asks for at a time.
 pub const RECOVERY_READ: u64 = 4 << 20;
 

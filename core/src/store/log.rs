@@ -12,7 +12,8 @@ use ringmq_protocol::offset::Position;
 use super::segment::{Active, Layout, Sealed, SegmentBase};
 use super::tail::{Pieces, Tail};
 use crate::effects::Fault;
-use crate::event::DiskError;
+use super::superblock::Superblock;
+use crate::event::{DiskError, ShardId};
 
 const HEADER_LEN: u64 = HEADER as u64;
 
@@ -26,12 +27,24 @@ pub struct LogOptions {
     pub tail: u64,
     /// Bound of appended bytes that are not durable, bytes.
     pub window: u64,
+    /// Where frame checksums begin, see [`Superblock::checksum_seed`].
+    pub seed: u32,
+    /// Tests with small segments make these small, too.
+    pub(crate) write_max: u64,
+    pub(crate) frame_target: u64,
 }
 
 impl LogOptions {
-    /// The default bounds.
+    /// The default bounds, for a directory without an identity.
     pub fn new(layout: Layout, epoch: u32) -> Self {
-        LogOptions { layout, epoch, tail: TAIL_DEFAULT, window: WINDOW_DEFAULT }
+        let (tail, window) = (TAIL_DEFAULT, WINDOW_DEFAULT);
+        LogOptions { layout, epoch, tail, window, seed: 0, write_max: WRITE_MAX, frame_target: FRAME_TARGET }
+    }
+
+    /// The default bounds, for a shard of this directory. `None` if the directory's segment size is impossible.
+    pub fn of(superblock: &Superblock, shard: ShardId) -> Option<Self> {
+        let layout = Layout::new(shard, superblock.segment_size)?;
+        Some(LogOptions { seed: superblock.checksum_seed(), ..LogOptions::new(layout, superblock.epoch) })
     }
 }
 
@@ -115,7 +128,10 @@ struct InFlight {
 pub struct CommitLog {
     layout: Layout,
     epoch: u32,
+    seed: u32,
     window: u64,
+    write_max: u64,
+    frame_target: u64,
     tail: Tail,
     /// End of the last record (or of the last frame, if none is open).
     appended: u64,
@@ -144,13 +160,20 @@ pub struct CommitLog {
 impl CommitLog {
     /// The log of a new directory.
     pub fn new(options: LogOptions) -> Self {
-        CommitLog::resume(options, Position(0), &[], Position(0))
+        CommitLog::resume(options, Position(0), &[], Position(0), Vec::new())
     }
 
     /// A log whose durable stream ends at `end`. `block` is that stream's part in the block of `end`; segments below
-    /// `ready_to` have a file.
-    pub(crate) fn resume(options: LogOptions, end: Position, block: &[u8], ready_to: Position) -> Self {
-        let LogOptions { layout, epoch, tail, window } = options;
+    /// `ready_to` have a file; those in `unindexed` are full and durable and have no index yet.
+    pub(crate) fn resume(
+        options: LogOptions,
+        end: Position,
+        block: &[u8],
+        ready_to: Position,
+        unindexed: Vec<Sealed>,
+    ) -> Self {
+        let LogOptions { layout, epoch, tail, window, seed, write_max, frame_target } = options;
+        assert!(write_max.is_multiple_of(BLOCK) && (BLOCK..=WRITE_MAX).contains(&write_max) && frame_target <= FRAME_TARGET);
         let end = end.0;
         let block_start = end - end % BLOCK;
         assert_eq!(block.len() as u64, end - block_start, "the last block is needed to write it again");
@@ -164,7 +187,10 @@ impl CommitLog {
         CommitLog {
             layout,
             epoch,
+            seed,
             window,
+            write_max,
+            frame_target,
             tail,
             appended: end,
             written: end,
@@ -175,7 +201,7 @@ impl CommitLog {
             in_flight: VecDeque::with_capacity(WRITES_MAX),
             next_seq: 0,
             active,
-            closing: VecDeque::new(),
+            closing: unindexed.into(),
             ready_to,
             wanted_to: ready_to,
             fault: None,
@@ -315,7 +341,7 @@ impl CommitLog {
     #[inline]
     fn frame_for(&mut self, len: u64, now_us: u64) -> u64 {
         if let Some(open) = &mut self.open
-            && self.appended + len - open.start <= FRAME_TARGET + HEADER_LEN
+            && self.appended + len - open.start <= self.frame_target + HEADER_LEN
             && self.active.fits(self.appended, len)
         {
             open.records += 1;
@@ -350,7 +376,7 @@ impl CommitLog {
             epoch: self.epoch,
             records,
         };
-        let bytes = header.seal(self.tail.pieces(payload, self.appended).expect("an open frame is resident"));
+        let bytes = header.seal(self.seed, self.tail.pieces(payload, self.appended).expect("an open frame is resident"));
         self.tail.write(start, &bytes);
         self.sealed.push_back(SealedFrame { end: self.appended, since_us });
     }
@@ -364,7 +390,7 @@ impl CommitLog {
         let header = FrameHeader { length: 0, shard, kind, position, durable, epoch, records: 0 };
         let data_end = position + HEADER_LEN;
         self.tail.reserve(position, data_end, self.durable.min(self.written));
-        self.tail.write(position, &header.seal(std::iter::empty()));
+        self.tail.write(position, &header.seal(self.seed, std::iter::empty()));
         let next = self.active.end();
         self.closing.push_back(self.active.seal(position, self.epoch));
         self.sealed.push_back(SealedFrame { end: next, since_us: now_us });
@@ -386,14 +412,14 @@ impl CommitLog {
         }
         let roll = self.rolls.front().copied();
         let waiting = roll.map_or(self.appended, |roll| roll.data_end);
-        let full = waiting - from >= WRITE_MAX;
+        let full = waiting - from >= self.write_max;
         if !full && !self.in_flight.is_empty() && roll.is_none() {
             return None; // Let it grow until the disk is free.
         }
         if !full && roll.is_none() && !self.is_due(urge) {
             return None;
         }
-        let to = waiting.min(from + WRITE_MAX);
+        let to = waiting.min(from + self.write_max);
         if self.open.is_some_and(|open| open.start < to) {
             self.seal();
         }

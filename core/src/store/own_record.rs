@@ -32,10 +32,14 @@ pub enum OwnKind {
     QueuesDropped = 6,
     /// Control shard: a setting was changed at run time.
     SettingPut = 7,
+    /// How far the clock that delays are measured by is from the wall clock.
+    DelayClock = 8,
+    /// How often the producers of half messages were asked about them.
+    HalfChecked = 9,
 }
 
 impl OwnKind {
-    const ALL: [OwnKind; 7] = [
+    const ALL: [OwnKind; 9] = [
         OwnKind::OffsetBatch,
         OwnKind::TopicPut,
         OwnKind::TopicDrop,
@@ -43,6 +47,8 @@ impl OwnKind {
         OwnKind::GroupDrop,
         OwnKind::QueuesDropped,
         OwnKind::SettingPut,
+        OwnKind::DelayClock,
+        OwnKind::HalfChecked,
     ];
 
     /// The kind with this number.

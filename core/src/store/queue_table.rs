@@ -3,6 +3,8 @@
 //! Owns every `ConsumeQueue` and the way from a topic and queue number to it. Never decides which queues there should be:
 //! whoever stores a message opens its queue, whoever drops a topic drops its queues.
 
+use ringmq_protocol::offset::Position;
+
 use super::consume_queue::ConsumeQueue;
 use crate::map::Map;
 
@@ -20,15 +22,31 @@ struct Slot {
     queue: Option<ConsumeQueue>,
 }
 
-/// Queue numbers of one topic in ascending order, as far as they are this shard's.
-type TopicQueues = Vec<(u32, QueueSlot)>;
+/// A topic's queues in ascending number, as far as they are this shard's.
+#[derive(Debug)]
+struct TopicQueues {
+    topic: Box<str>,
+    queues: Vec<(u32, QueueSlot)>,
+}
+
+/// Where the log says that a topic's queues end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Drop {
+    pub(crate) at: Position,
+    pub(crate) topic: Box<str>,
+}
 
 /// All queues of one shard.
 #[derive(Debug, Default)]
 pub struct QueueTable {
-    topics: Map<Box<str>, TopicQueues>,
+    by_name: Map<Box<str>, u32>,
+    /// Listed by number, so that a walk can pause and go on. `None` was dropped and is used again.
+    topics: Vec<Option<TopicQueues>>,
+    free_topics: Vec<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Drops in segments that have no index yet; the index must tell them.
+    drops: Vec<Drop>,
 }
 
 impl QueueTable {
@@ -50,7 +68,7 @@ impl QueueTable {
     /// The queue, if it was opened before.
     #[inline]
     pub fn find(&self, topic: &str, queue: u32) -> Option<QueueSlot> {
-        let queues = self.topics.get(topic)?;
+        let queues = &self.topics[*self.by_name.get(topic)? as usize].as_ref()?.queues;
         queues.binary_search_by_key(&queue, |(id, _)| *id).ok().map(|at| queues[at].1)
     }
 
@@ -71,10 +89,24 @@ impl QueueTable {
         let slot = &mut self.slots[index as usize];
         slot.queue = Some(ConsumeQueue::default());
         let slot = QueueSlot { index, generation: slot.generation };
-        let queues = self.topics.entry_ref(topic).or_default();
-        let at = queues.partition_point(|(id, _)| *id < queue);
-        queues.insert(at, (queue, slot));
+        let number = self.topic_number(topic);
+        let listed = self.topics[number as usize].as_mut().expect("a named topic is listed");
+        let at = listed.queues.partition_point(|(id, _)| *id < queue);
+        listed.queues.insert(at, (queue, slot));
         slot
+    }
+
+    fn topic_number(&mut self, topic: &str) -> u32 {
+        if let Some(number) = self.by_name.get(topic) {
+            return *number;
+        }
+        let number = self.free_topics.pop().unwrap_or_else(|| {
+            self.topics.push(None);
+            u32::try_from(self.topics.len() - 1).expect("memory ends before 2^32 topics")
+        });
+        self.topics[number as usize] = Some(TopicQueues { topic: topic.into(), queues: Vec::new() });
+        self.by_name.insert(topic.into(), number);
+        number
     }
 
     /// The queue of a slot; `None` once it was dropped.
@@ -89,9 +121,14 @@ impl QueueTable {
         self.slots.get_mut(slot.index as usize).filter(|found| found.generation == slot.generation)?.queue.as_mut()
     }
 
-    /// Forgets all queues of a topic. Their slots stop answering.
-    pub fn drop_topic(&mut self, topic: &str) {
-        for (_, slot) in self.topics.remove(topic).into_iter().flatten() {
+    /// Forgets all queues of a topic, as the `QueuesDropped` record at `at` in this shard's log says. Their slots stop
+    /// answering.
+    pub fn drop_topic(&mut self, topic: &str, at: Position) {
+        self.drops.push(Drop { at, topic: topic.into() });
+        let Some(number) = self.by_name.remove(topic) else { return };
+        self.free_topics.push(number);
+        let listed = self.topics[number as usize].take().expect("a named topic is listed");
+        for (_, slot) in listed.queues {
             let place = &mut self.slots[slot.index as usize];
             place.generation = place.generation.wrapping_add(1);
             place.queue = None;
@@ -101,17 +138,35 @@ impl QueueTable {
 
     /// A topic's queues in ascending number.
     pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = (u32, QueueSlot)> + '_ {
-        self.topics.get(topic).into_iter().flatten().copied()
+        let number = self.by_name.get(topic);
+        number.and_then(|number| self.topics[*number as usize].as_ref()).into_iter().flat_map(|listed| listed.queues.iter().copied())
     }
 
     /// Every queue with its topic and number, in an order that depends only on what was done to the table.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
-        self.topics.iter().flat_map(|(topic, queues)| {
-            queues.iter().map(|(id, slot)| {
+        (0..self.topics.len()).flat_map(|number| self.nth_topic(number, 0))
+    }
+
+    /// How far [`QueueTable::nth_topic`] counts.
+    pub(crate) fn topic_numbers(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// The queues, from number `from` on, of the topic listed at `number`, if there is one.
+    pub(crate) fn nth_topic(&self, number: usize, from: u32) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
+        let listed = self.topics[number].as_ref();
+        listed.into_iter().flat_map(move |listed| {
+            let start = listed.queues.partition_point(|(id, _)| *id < from);
+            listed.queues[start..].iter().map(|(id, slot)| {
                 let queue = self.slots[slot.index as usize].queue.as_ref();
-                (&**topic, *id, queue.expect("a listed queue is open"))
+                (&*listed.topic, *id, queue.expect("a listed queue is open"))
             })
         })
+    }
+
+    /// The drops that the log has in `from..to`: the index of that segment takes them over.
+    pub(crate) fn take_drops(&mut self, from: u64, to: u64) -> Vec<Drop> {
+        self.drops.extract_if(.., |drop| (from..to).contains(&drop.at.0)).collect()
     }
 
     /// Every queue, to change: recovery makes all of them visible.
@@ -139,7 +194,7 @@ impl std::ops::IndexMut<QueueSlot> for QueueTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Entry, Position};
+    use super::super::Entry;
     use super::*;
 
     #[test]
@@ -158,13 +213,13 @@ mod tests {
         let mut table = QueueTable::new();
         let old = table.open("orders", 0);
         table[old].push(Entry { position: Position(40), size: 100, tag_hash: 0 }, 1);
-        table.drop_topic("orders");
+        table.drop_topic("orders", Position(140));
         assert!(table.is_empty());
         let new = table.open("orders", 0);
         assert_ne!(old, new);
         assert!(table.get(old).is_none());
         assert_eq!(table[new].max(), 0, "a topic made again starts at 0");
-        table.drop_topic("never there");
+        table.drop_topic("never there", Position(400));
         assert_eq!(table.iter().map(|(topic, id, _)| (topic, id)).collect::<Vec<_>>(), vec![("orders", 0)]);
     }
 }

@@ -1,1 +1,320 @@
+//! From what lies on disk back to a log, its queues and its keys.
+//!
+//! Owns the decision where the log ends and whether that is its end or damage (`docs/storage-format.md` section 8). It asks
+//! for bytes and is given them; every byte is checked before it is believed. Never writes, never cuts anything off.
 
+mod frames;
+mod outcome;
+mod witness;
+
+use ringmq_protocol::offset::Position;
+
+use self::frames::Next;
+pub use self::outcome::{Recovered, RecoveryError, RecoveryReport, Visitor, Why};
+use super::checkpoint::Checkpoint;
+use super::index_file::IndexFile;
+use super::key_index::KeyIndex;
+use super::limits::{BLOCK, RECOVERY_READ};
+use super::log::{CommitLog, LogOptions};
+use super::queue_table::QueueTable;
+use super::segment::{Active, Sealed, SegmentBase};
+
+/// A file of the shard's directory, and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FoundFile {
+    pub base: SegmentBase,
+    pub len: u64,
+}
+
+/// What the shard's directory holds.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The `.log` files.
+    pub segments: Vec<FoundFile>,
+    /// The `.index` files.
+    pub indexes: Vec<FoundFile>,
+    /// The newest intact checkpoint, see [`Checkpoint::newest`].
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Bytes that recovery wants next. Log ranges are whole blocks unless the file ends earlier; an index is read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadRange {
+    pub file: RangeOf,
+    pub offset: u64,
+    pub len: u64,
+}
+
+/// Which file of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangeOf {
+    Log(SegmentBase),
+    Index(SegmentBase),
+}
+
+/// What is done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The index of the `n`-th segment.
+    Index { n: usize },
+    /// The frames of the `n`-th segment from stream offset `at` on; a frame needs `need` bytes at once.
+    Replay { n: usize, at: u64, need: u64 },
+    /// The log seems to end at `end` in the `n`-th segment: look for a frame that proves otherwise, here or in the next.
+    Witness { n: usize, end: u64, next: bool },
+    Done { end: u64 },
+}
+
+/// One shard's recovery. Call [`Recovery::next_read`] and [`Recovery::supply`] in turn until there is nothing to read,
+/// then [`Recovery::finish`].
+#[derive(Debug)]
+pub struct Recovery {
+    options: LogOptions,
+    segments: Vec<FoundFile>,
+    indexes: Vec<FoundFile>,
+    checkpoint: Option<Checkpoint>,
+    stage: Stage,
+    /// Everything below was durable once.
+    known_durable: u64,
+    last_epoch: u32,
+    /// The checkpoint's queues were put in.
+    marked: bool,
+    queues: QueueTable,
+    keys: KeyIndex,
+    /// The log's bytes in the block of its end.
+    block: Vec<u8>,
+    /// Segments that are full and have no index.
+    unindexed: Vec<Sealed>,
+    report: RecoveryReport,
+    #[cfg(test)]
+    pub(crate) planted: super::planted::Planted,
+}
+
+impl Recovery {
+    /// Looks at what there is. `options.epoch` is that of the start that recovers, not yet used by any frame.
+    ///
+    /// # Errors
+    /// [`RecoveryError`] when a segment is missing between others or below what the checkpoint covers.
+    pub fn new(options: LogOptions, found: Found) -> Result<Self, RecoveryError> {
+        let Found { mut segments, mut indexes, checkpoint } = found;
+        let layout = options.layout;
+        segments.sort_unstable();
+        indexes.sort_unstable();
+        let misplaced = segments.iter().find(|file| !file.base.0.is_multiple_of(layout.segment_size()));
+        if let Some(file) = misplaced {
+            return Err(RecoveryError::Misplaced { base: file.base });
+        }
+        let holes = segments.windows(2).find(|pair| layout.end_of(pair[0].base) != pair[1].base.0);
+        if let Some(pair) = holes {
+            return Err(RecoveryError::Missing { base: SegmentBase(layout.end_of(pair[0].base)) });
+        }
+        let indexed = indexes.last().map_or(0, |file| layout.end_of(file.base));
+        let covered = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.covered.0);
+        let known_durable = covered.max(indexed);
+        let reach = segments.last().map_or(0, |file| layout.end_of(file.base));
+        if reach < known_durable || segments.is_empty() && known_durable > 0 {
+            return Err(RecoveryError::Missing { base: SegmentBase(reach) });
+        }
+        let report = RecoveryReport { covered: checkpoint.as_ref().map(|found| found.covered), ..Default::default() };
+        let mut recovery = Recovery {
+            options,
+            segments,
+            indexes,
+            checkpoint,
+            stage: Stage::Done { end: 0 },
+            known_durable,
+            last_epoch: 0,
+            marked: false,
+            queues: QueueTable::new(),
+            keys: KeyIndex::new(layout),
+            block: Vec::new(),
+            unindexed: Vec::new(),
+            report,
+            #[cfg(test)]
+            planted: super::planted::Planted::Nothing,
+        };
+        recovery.stage = recovery.begin(0);
+        Ok(recovery)
+    }
+
+    /// The checkpoint that recovery starts from; its sections are for their owners to read.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
+    }
+
+    /// How far it is: bytes of log below which all is done, and how many there are at most.
+    pub fn progress(&self) -> (u64, u64) {
+        let reach = self.segments.last().map_or(0, |file| file.base.0 + file.len);
+        let at = match self.stage {
+            Stage::Index { n } => self.segments[n].base.0,
+            Stage::Replay { at, .. } => at,
+            Stage::Witness { end, .. } | Stage::Done { end } => end,
+        };
+        (at, reach)
+    }
+
+    /// How the `n`-th segment is taken in.
+    fn begin(&mut self, n: usize) -> Stage {
+        let Some(file) = self.segments.get(n) else {
+            let end = n.checked_sub(1).map_or(0, |last| self.options.layout.end_of(self.segments[last].base));
+            return Stage::Done { end };
+        };
+        let covered = self.covered() >= self.options.layout.end_of(file.base);
+        if covered && self.indexes.binary_search_by_key(&file.base, |index| index.base).is_ok() {
+            return Stage::Index { n };
+        }
+        Stage::Replay { n, at: file.base.0, need: RECOVERY_READ }
+    }
+
+    fn covered(&self) -> u64 {
+        self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.covered.0)
+    }
+
+    /// What to read next; `None` when nothing more is needed. Ranges may be empty when a file is.
+    pub fn next_read(&self) -> Option<ReadRange> {
+        match self.stage {
+            Stage::Index { n } => {
+                let base = self.segments[n].base;
+                let at = self.indexes.binary_search_by_key(&base, |index| index.base).ok()?;
+                Some(ReadRange { file: RangeOf::Index(base), offset: 0, len: self.indexes[at].len })
+            }
+            Stage::Replay { n, at, need } => {
+                let FoundFile { base, len } = self.segments[n];
+                let offset = (at - base.0) - (at - base.0) % BLOCK;
+                Some(ReadRange { file: RangeOf::Log(base), offset, len: need.min(len.saturating_sub(offset)) })
+            }
+            Stage::Witness { n, end, next } => Some(witness::range(&self.segments, n, end, next)),
+            Stage::Done { .. } => None,
+        }
+    }
+
+    /// Takes the bytes of [`Recovery::next_read`]; fewer than asked for means that the file ends there.
+    ///
+    /// # Errors
+    /// What is on disk is not what was written. Recovery is over, the shard must not be used.
+    pub fn supply(&mut self, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<(), RecoveryError> {
+        self.stage = match self.stage {
+            Stage::Index { n } => self.take_index(n, bytes),
+            Stage::Replay { n, at, need } => self.take_frames(n, at, need, bytes, visitor)?,
+            Stage::Witness { n, end, next } => self.look_for_witness(n, end, next, bytes)?,
+            done @ Stage::Done { .. } => done,
+        };
+        Ok(())
+    }
+
+    fn take_index(&mut self, n: usize, bytes: &[u8]) -> Stage {
+        let base = self.segments[n].base;
+        let index = IndexFile::decode(bytes, &self.options.layout, base);
+        let loaded = index.and_then(|index| {
+            index.load(&mut self.queues, &mut self.keys)?;
+            Some(index.epoch())
+        });
+        let Some(epoch) = loaded else {
+            self.report.rebuilt.push(base);
+            return Stage::Replay { n, at: base.0, need: RECOVERY_READ };
+        };
+        self.last_epoch = self.last_epoch.max(epoch);
+        self.report.loaded += 1;
+        self.begin(n + 1)
+    }
+
+    fn take_frames(
+        &mut self,
+        n: usize,
+        at: u64,
+        need: u64,
+        bytes: &[u8],
+        visitor: &mut dyn Visitor,
+    ) -> Result<Stage, RecoveryError> {
+        let FoundFile { base, len } = self.segments[n];
+        let read_from = at - (at - base.0) % BLOCK;
+        let file_ends = (bytes.len() as u64) < need.min(len.saturating_sub(read_from - base.0))
+            || read_from - base.0 + bytes.len() as u64 >= len;
+        let mut at = at;
+        loop {
+            let rest = bytes.get((at - read_from) as usize..).unwrap_or_default();
+            match self.next_frame(base, at, rest)? {
+                Next::Frame { header, records } => {
+                    self.take_records(base, at, &header, records, visitor)?;
+                    self.last_epoch = header.epoch;
+                    self.report.replayed += header.total();
+                    at += header.total();
+                }
+                Next::SegmentEnd { epoch } => {
+                    self.last_epoch = epoch;
+                    let sealed = Active::new(&self.options.layout, base).seal(at, epoch);
+                    self.note_unindexed(sealed);
+                    return Ok(self.begin(n + 1));
+                }
+                Next::Short { total } if !file_ends => {
+                    let from = at - (at - base.0) % BLOCK;
+                    let need = (at - from + total).next_multiple_of(BLOCK).max(RECOVERY_READ);
+                    assert!(from > read_from || need > bytes.len() as u64, "each read gets further");
+                    return Ok(Stage::Replay { n, at, need });
+                }
+                Next::Short { .. } | Next::Invalid => {
+                    self.report.torn = rest.first().is_some_and(|byte| *byte != 0);
+                    let from = at - at % BLOCK;
+                    let block = bytes.get((from - read_from) as usize..(at - read_from) as usize);
+                    self.block = block.ok_or(RecoveryError::Missing { base })?.to_vec();
+                    return self.stop(n, at);
+                }
+            }
+        }
+    }
+
+    /// A segment was read to its end: it needs an index, unless it has one that was merely too new to start from.
+    fn note_unindexed(&mut self, sealed: Sealed) {
+        let has_index = self.indexes.binary_search_by_key(&sealed.base(), |index| index.base).is_ok();
+        if has_index && !self.report.rebuilt.contains(&sealed.base()) {
+            self.queues.take_drops(sealed.base().0, sealed.end());
+        } else {
+            self.unindexed.push(sealed);
+        }
+    }
+
+    /// The frame at `at` is not one.
+    fn stop(&mut self, n: usize, at: u64) -> Result<Stage, RecoveryError> {
+        if at < self.known_durable {
+            return Err(self.corrupt(n, at, Why::BelowDurable { durable: Position(self.known_durable) }));
+        }
+        Ok(Stage::Witness { n, end: at, next: false })
+    }
+
+    fn corrupt(&self, n: usize, at: u64, why: Why) -> RecoveryError {
+        let base = self.segments[n].base;
+        RecoveryError::Corrupt { segment: base, file_offset: at - base.0, why }
+    }
+
+    /// The log and all that finds messages in it. Everything is visible: what recovery found is durable, once the driver
+    /// has synced the replayed segments.
+    ///
+    /// # Panics
+    /// If there is still something to read.
+    pub fn finish(mut self) -> Recovered {
+        let Stage::Done { end } = self.stage else { panic!("recovery has not read all it wants") };
+        self.mark_queues();
+        self.queues.queues_mut().for_each(|queue| queue.show(queue.max()));
+        let layout = self.options.layout;
+        let active = layout.segment_of(Position(end));
+        let full = |file: &&FoundFile| file.base >= active && file.len >= layout.segment_size();
+        let usable = self.segments.iter().filter(|file| file.base >= active).take_while(full).last();
+        let ready_to = usable.map_or(active.0, |file| layout.end_of(file.base));
+        let log = CommitLog::resume(self.options, Position(end), &self.block, Position(ready_to), self.unindexed);
+        self.report.end = Position(end);
+        self.report.first = self.segments.first().map_or(Position(end), |file| Position(file.base.0));
+        Recovered { log, queues: self.queues, keys: self.keys, checkpoint: self.checkpoint, report: self.report }
+    }
+
+    /// Puts in the offsets of queues whose messages have all expired; done once, when all that the checkpoint covers was read.
+    fn mark_queues(&mut self) {
+        if std::mem::replace(&mut self.marked, true) {
+            return;
+        }
+        for mark in self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.queues) {
+            let slot = self.queues.open(&mark.topic, mark.queue);
+            if self.queues[slot].max() < mark.max && self.queues[slot].is_empty() {
+                self.queues[slot] = super::ConsumeQueue::starting_at(mark.max);
+            }
+        }
+    }
+}
