@@ -1,0 +1,140 @@
+//! A broker as a child process.
+//!
+//! Owns the child: it is killed when the value is dropped, so that a failed test leaves nothing running. The binary is built
+//! once per test run, in the profile of the test.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::ports::Ports;
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    pub ports: Ports,
+    /// What it said until it was ready.
+    pub greeting: String,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Stopped {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    /// Standard output and standard error.
+    pub said: String,
+}
+
+/// The word in the line that says that the broker serves.
+const READY: &str = " is ready";
+
+impl Process {
+    /// Starts a broker on `root` and waits until it serves.
+    ///
+    /// # Panics
+    /// When it ends before that; with what it said.
+    pub fn start(root: &Path, ports: Ports, settings: &[&str]) -> Process {
+        match Self::try_start(root, ports, settings) {
+            Ok(process) => process,
+            Err(stopped) => panic!("the broker did not start: {stopped:?}"),
+        }
+    }
+
+    /// As [`Process::start`]; a broker that ends before it serves is the error.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub fn try_start(root: &Path, ports: Ports, settings: &[&str]) -> Result<Process, Stopped> {
+        let mut command = Command::new(binary("mqbroker"));
+        command.arg("-s").arg(format!("storePathRootDir={}", root.display()));
+        command.arg("-s").arg(format!("listenPort={}", ports.broker));
+        command.arg("-s").arg(format!("namesrvListenPort={}", ports.name_server));
+        for setting in settings {
+            command.arg("-s").arg(setting);
+        }
+        // Log lines go where the test's own output goes.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("the binary was built");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut greeting = String::new();
+        loop {
+            let start = greeting.len();
+            let read = lines.read_line(&mut greeting).expect("a pipe can be read");
+            if read == 0 {
+                let status = child.wait().expect("it is our child");
+                return Err(Stopped { code: status.code(), signal: status.signal(), said: greeting });
+            }
+            // The next command to try is the last line of the greeting.
+            if greeting[..start].contains(READY) && greeting[start..].trim_start().starts_with("try") {
+                child.stdout = Some(lines.into_inner());
+                return Ok(Process { child, ports, greeting });
+            }
+        }
+    }
+
+    /// Ends it as a power cut would, as far as the process goes.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Asks it to stop and waits until it did.
+    pub fn stop(mut self) -> Stopped {
+        signal::kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).expect("it is our child");
+        let mut said = std::mem::take(&mut self.greeting);
+        if let Some(mut out) = self.child.stdout.take() {
+            out.read_to_string(&mut said).expect("a pipe can be read");
+        }
+        let status = self.child.wait().expect("it is our child");
+        Stopped { code: status.code(), signal: status.signal(), said }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Errors mean that it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a binary to its end.
+pub fn run<A: AsRef<OsStr>>(name: &str, args: &[A]) -> Stopped {
+    let output = Command::new(binary(name)).args(args).stdin(Stdio::null()).output().expect("the binary was built");
+    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.push_str(&String::from_utf8_lossy(&output.stderr));
+    Stopped { code: output.status.code(), signal: output.status.signal(), said }
+}
+
+/// Where the binary is; the first call builds all of them.
+fn binary(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| {
+        let test = std::env::current_exe().expect("the test has a path");
+        // target/<profile>/deps/<test>
+        let profile = test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").to_owned();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "ringmq-shards", "--bins"]);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        build.arg("--target-dir").arg(profile.parent().expect("target/<profile>"));
+        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        assert!(build.status().expect("cargo runs").success(), "the binaries do not build");
+        profile
+    });
+    directory.join(name)
+}
