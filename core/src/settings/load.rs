@@ -176,6 +176,13 @@ pub fn load<S: Settings>(host: &Host, given: Given<'_>) -> Result<Loaded<S>, Vec
     Ok(loaded)
 }
 
+/// The first key of a settings text that stands on a list of keys separated by `;` (configBlackList).
+#[must_use]
+pub fn first_listed(text: &str, list: &str) -> Option<String> {
+    let is_listed = |key: &str| list.split(';').any(|listed| listed.trim() == key);
+    properties::parse(text).into_iter().map(|property| property.key).find(|key| is_listed(key))
+}
+
 fn row<S: Settings>(key: &str) -> Option<&'static Row> {
     S::ROWS.iter().find(|row| row.key == key)
 }

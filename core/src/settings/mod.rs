@@ -16,7 +16,7 @@ pub mod properties;
 
 pub use broker::{BrokerSettings, EmbeddedNamesrv, FlushDiskType, RequestMode};
 pub use form::{Form, Unit, Value};
-pub use load::{Changed, Given, Loaded, Notice, Refused, Source, load};
+pub use load::{Changed, Given, Loaded, Notice, Refused, Source, first_listed, load};
 pub use namesrv::NamesrvSettings;
 pub use page::page;
 

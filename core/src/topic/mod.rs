@@ -20,7 +20,7 @@ pub use registration::{Announced, Registration};
 pub use spread::Spread;
 pub use system::{BootTopic, all as system_topics, at_boot, is_system_topic};
 pub use table::{TopicSpec, TopicTable};
-pub use version::DataVersion;
+pub use version::{DataVersion, next_version};
 
 use ringmq_protocol::{names, perm};
 
