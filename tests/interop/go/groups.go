@@ -158,7 +158,7 @@ func childConsumer(namesrv, topic, group string) {
 			fmt.Println(m.GetKeys())
 		}
 		return consumer.ConsumeSuccess, nil
-	}, consumer.WithInstance(fmt.Sprintf("child%d", os.Getpid())))
+	})
 	select {}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"regexp"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,7 @@ func (s *stage) group(stem string) string { return "gg_" + stem + "_" + s.suffix
 func (s *stage) servers() primitive.NamesrvAddr {
 	return primitive.NamesrvAddr{s.namesrv}
 }
-func instance() string { return fmt.Sprintf("gi%d", instances.Add(1)) }
+func instance() string { return fmt.Sprintf("g%di%d", os.Getpid(), instances.Add(1)) }
 
 func (s *stage) note(text string, values ...any) {
 	if s.remark != "" {

@@ -20,7 +20,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  *
  * <pre>
  * Main --namesrv host:port [--groups core,more] [--parallel n] [--suffix text] [--list] [scenario...]
- * Main --child-consumer namesrv topic group        (used by the scenario that kills a consumer)
+ * Main --child-consumer|--child-orderly namesrv topic group        (used by the scenarios that kill a consumer)
  * </pre>
  */
 public final class Main {
@@ -44,13 +44,14 @@ public final class Main {
         all.addAll(Pops.SCENARIOS);
         all.addAll(Sql.SCENARIOS);
         all.addAll(Ipv6.SCENARIOS);
+        all.addAll(Promises.SCENARIOS);
         return all;
     }
 
     public static void main(String[] arguments) throws Exception {
         quietClient();
-        if (arguments.length > 0 && arguments[0].equals("--child-consumer")) {
-            Rebalancing.child(arguments[1], arguments[2], arguments[3]);
+        if (arguments.length > 0 && arguments[0].startsWith("--child-")) {
+            Rebalancing.child(arguments[0].equals("--child-orderly"), arguments[1], arguments[2], arguments[3]);
             return;
         }
         String namesrv = "127.0.0.1:9876";

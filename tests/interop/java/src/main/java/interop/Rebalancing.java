@@ -1,13 +1,17 @@
 package interop;
 
 import java.io.BufferedReader;
-import java.io.InputStreamReader;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.message.MessageExt;
 import org.apache.rocketmq.common.message.MessageQueue;
@@ -69,10 +73,10 @@ final class Rebalancing {
             each.add(own);
             DefaultMQPushConsumer consumer = stage.push(group);
             consumer.subscribe(topic, "*");
-            consumer.registerMessageListener((org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently) (messages, context) -> {
+            consumer.registerMessageListener((MessageListenerConcurrently) (messages, context) -> {
                 messages.forEach(everything::add);
                 messages.forEach(own::add);
-                return org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+                return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
             });
             consumers.add(stage.start(consumer));
             stage.note(n + " share after " + shared(consumers, topic) + " ms");
@@ -97,42 +101,62 @@ final class Rebalancing {
         Received received = new Received();
         DefaultMQPushConsumer survivor = stage.concurrent(group, topic, "*", received);
         shared(List.of(survivor), topic);
-        Process process = new ProcessBuilder(ProcessHandle.current().info().command().orElse("java"), "-Xmx128m", "-XX:TieredStopAtLevel=1",
-            "-cp", System.getProperty("java.class.path"), "interop.Main", "--child-consumer", stage.namesrv, topic, group)
-            .redirectError(ProcessBuilder.Redirect.DISCARD).start();
-        stage.onClose(process::destroyForcibly);
-        Set<String> others = java.util.Collections.synchronizedSet(new HashSet<>());
-        Thread reader = new Thread(() -> {
-            try (BufferedReader lines = new BufferedReader(new InputStreamReader(process.getInputStream()))) {
-                lines.lines().filter(line -> line.startsWith("k")).forEach(others::add);
-            } catch (java.io.IOException | java.io.UncheckedIOException e) {
-                // The process is gone, as intended.
-            }
-        });
-        reader.setDaemon(true);
-        reader.start();
+        Child child = Child.start(stage, "--child-consumer", topic, group);
         Check.until(() -> queuesOf(survivor, topic).size() == QUEUES / 2, 40, () -> "the child did not join");
         send(producer, topic, 0, 160);
-        Check.until(() -> union(received, others) == 160, 25, () -> "consumed " + union(received, others) + " of 160");
-        Check.that(!others.isEmpty(), "the child consumed nothing");
-        process.destroyForcibly().waitFor(5, TimeUnit.SECONDS);
+        Check.until(() -> child.union(received) == 160, 25, () -> "consumed " + child.union(received) + " of 160");
+        Check.that(child.size() > 0, "the child consumed nothing");
+        child.kill();
         long after = Check.until(() -> queuesOf(survivor, topic).size() == QUEUES, 25, () -> "the survivor holds " + queuesOf(survivor, topic));
         stage.note("taken over " + after + " ms after the kill");
         send(producer, topic, 160, 240);
-        Check.until(() -> union(received, others) == 240, 25, () -> "consumed " + union(received, others) + " of 240");
+        Check.until(() -> child.union(received) == 240, 25, () -> "consumed " + child.union(received) + " of 240");
     }
 
-    private static int union(Received received, Set<String> others) {
-        Set<String> all = new HashSet<>();
-        received.list().forEach(m -> all.add(m.getKeys()));
-        synchronized (others) {
-            all.addAll(others);
+    /** A consumer in a process of its own, and the keys of what it consumed. */
+    static final class Child {
+        private final Process process;
+        private final Set<String> keys = ConcurrentHashMap.newKeySet();
+
+        private Child(Process process) {
+            this.process = process;
         }
-        return all.size();
+
+        static Child start(Stage stage, String mode, String topic, String group) throws IOException {
+            Child child = new Child(new ProcessBuilder(ProcessHandle.current().info().command().orElse("java"), "-Xmx128m",
+                "-XX:TieredStopAtLevel=1", "-cp", System.getProperty("java.class.path"), "interop.Main", mode, stage.namesrv, topic, group)
+                .redirectError(ProcessBuilder.Redirect.DISCARD).start());
+            stage.onClose(child.process::destroyForcibly);
+            Thread reader = new Thread(() -> {
+                try (BufferedReader lines = child.process.inputReader()) {
+                    lines.lines().filter(line -> line.startsWith("k")).forEach(child.keys::add);
+                } catch (IOException | UncheckedIOException e) {
+                    // The process is gone, as intended.
+                }
+            });
+            reader.setDaemon(true);
+            reader.start();
+            return child;
+        }
+
+        void kill() throws InterruptedException {
+            process.destroyForcibly().waitFor(5, TimeUnit.SECONDS);
+        }
+
+        int size() {
+            return keys.size();
+        }
+
+        /** How many different messages came, here or there. */
+        int union(Received received) {
+            Set<String> all = new HashSet<>(keys);
+            received.list().forEach(m -> all.add(m.getKeys()));
+            return all.size();
+        }
     }
 
     /** The process to be killed: prints the key of every message it consumes. */
-    static void child(String namesrv, String topic, String group) throws Exception {
+    static void child(boolean orderly, String namesrv, String topic, String group) throws Exception {
         Stage stage = new Stage(namesrv, "child");
         Received received = new Received() {
             @Override
@@ -140,7 +164,11 @@ final class Rebalancing {
                 System.out.println(message.getKeys());
             }
         };
-        stage.concurrent(group, topic, "*", received);
+        if (orderly) {
+            stage.orderly(group, topic, received);
+        } else {
+            stage.concurrent(group, topic, "*", received);
+        }
         Thread.currentThread().join();
     }
 }

@@ -2,17 +2,15 @@ package interop;
 
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -36,7 +34,9 @@ final class Sending {
         new Scenario("create_topic", "core", 20, Sending::createTopic),
         new Scenario("auto_create", "core", 20, Sending::autoCreate),
         new Scenario("send_answer", "core", 20, Sending::answer),
-        new Scenario("pipelined_order", "ringmq", 40, Sending::pipelinedOrder));
+        new Scenario("vip_channel", "core", 30, Sending::vipChannel),
+        new Scenario("namespace", "more", 40, Sending::namespace),
+        new Scenario("trace", "more", 40, Sending::trace));
 
     static Message message(String topic, String tag, int i) {
         return new Message(topic, tag, "k" + i, ("body " + i).getBytes(StandardCharsets.UTF_8));
@@ -210,24 +210,49 @@ final class Sending {
         return (String) message.getClass().getMethod("getOffsetMsgId").invoke(message);
     }
 
-    /** Sends pipelined on one connection to one queue are stored in the order they left. */
-    static void pipelinedOrder(Stage stage) throws Exception {
-        String topic = stage.created("order", 2);
-        DefaultMQProducer producer = stage.producer();
-        MessageQueue queue = producer.fetchPublishMessageQueues(topic).get(1);
-        int n = 3_000;
-        for (int i = 0; i < n; i++) {
-            // One-way leaves the client on the calling thread, so the order on the wire is known.
-            producer.sendOneway(message(topic, "A", i), queue);
+    /** Old clients, and those told to, send to the port two below. */
+    static void vipChannel(Stage stage) throws Exception {
+        String topic = stage.created("vip", 2);
+        DefaultMQProducer producer = stage.unstartedProducer();
+        producer.setVipChannelEnabled(true);
+        stage.started(producer);
+        for (int i = 0; i < 50; i++) {
+            Check.equal("status", SendStatus.SEND_OK, producer.send(message(topic, "A", i)).getSendStatus());
         }
-        DefaultMQPullConsumer consumer = stage.pull(stage.group("order"));
-        List<MessageExt> stored = Pulling.readAll(consumer, queue, 0, n);
-        Map<Integer, String> wrong = new TreeMap<>();
-        for (int i = 0; i < n; i++) {
-            if (!stored.get(i).getKeys().equals("k" + i)) {
-                wrong.put(i, stored.get(i).getKeys());
-            }
+        Received received = new Received();
+        DefaultMQPushConsumer consumer = received.listening(stage.push(stage.group("vip")), topic, "*");
+        consumer.setVipChannelEnabled(true);
+        stage.start(consumer);
+        received.exactly(50, 25);
+    }
+
+    /** The client's own namespaces: prefixes that the broker takes for a part of the names. */
+    static void namespace(Stage stage) throws Exception {
+        String topic = stage.topic("ns");
+        DefaultMQProducer producer = stage.unstartedProducer();
+        producer.setNamespace("NS_" + stage.suffix);
+        stage.started(producer);
+        for (int i = 0; i < 20; i++) {
+            producer.send(message(topic, "A", i));
         }
-        Check.that(wrong.isEmpty(), wrong.size() + " out of order, first " + Arrays.toString(wrong.entrySet().stream().limit(5).toArray()));
+        Received received = new Received();
+        DefaultMQPushConsumer consumer = stage.push(stage.group("ns"));
+        consumer.setNamespace("NS_" + stage.suffix);
+        stage.start(received.listening(consumer, topic, "*"));
+        received.exactly(20, 30);
+        Check.equal("topic as the user knows it", topic, received.list().get(0).getTopic());
+    }
+
+    /** Message trace to a topic of its own. */
+    static void trace(Stage stage) throws Exception {
+        String topic = stage.created("traced", 1);
+        String traces = stage.created("traces", 1);
+        DefaultMQProducer producer = new DefaultMQProducer(stage.group("traced"), true, traces);
+        producer.setNamesrvAddr(stage.namesrv);
+        producer.setInstanceName(Stage.instance());
+        stage.started(producer);
+        SendResult result = producer.send(message(topic, "A", 0));
+        MessageExt trace = Pulling.readAll(stage.pull(stage.group("traces")), new MessageQueue(traces, result.getMessageQueue().getBrokerName(), 0), 0, 1).get(0);
+        Check.that(trace.getKeys().contains(result.getMsgId()), "the trace is not about the message: " + trace.getKeys());
     }
 }

@@ -133,7 +133,8 @@ final class Stage implements AutoCloseable {
     }
 
     static String instance() {
-        return "i" + INSTANCES.incrementAndGet();
+        // With the process in it: two clients of one id on a broker would take each other's place.
+        return "p" + ProcessHandle.current().pid() + "i" + INSTANCES.incrementAndGet();
     }
 
     @Override
