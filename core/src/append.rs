@@ -6,50 +6,16 @@
 //! Never checks whether the message may be stored, never answers anybody.
 
 use ringmq_protocol::offset::WireOffset;
-use ringmq_protocol::properties::{self, names};
 use ringmq_protocol::record::{Message, RecordError};
 use ringmq_protocol::response_code::ResponseCode;
-use ringmq_protocol::tags;
 
 use crate::counts::Counts;
 use crate::effects::{Fault, Refusal};
 use crate::event::{Now, ShardId};
-use crate::limits::KEYS_PER_MESSAGE_MAX;
 use crate::shard::Shard;
-use crate::store::{AppendRefused, CommitLog, Entry, KeyIndex, Position, QueueSlot, QueueTable, key_hash};
+pub use crate::store::Marks;
+use crate::store::{AppendRefused, CommitLog, Entry, KeyIndex, Position, QueueSlot, QueueTable};
 use crate::waiting::{Shows, Waiting};
-
-/// What the index needs to know of a message, found in one walk over its properties.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Marks<'a> {
-    pub tags: Option<&'a str>,
-    /// Separated by blanks.
-    pub keys: Option<&'a str>,
-    pub unique_key: Option<&'a str>,
-}
-
-impl<'a> Marks<'a> {
-    /// Notes one property. Of a repeated key the last one counts; an empty value is none.
-    #[inline]
-    pub fn note(&mut self, key: &str, value: &'a str) {
-        let value = Some(value).filter(|value| !value.is_empty());
-        match key {
-            names::TAGS => self.tags = value,
-            names::KEYS => self.keys = value,
-            names::UNIQ_KEY => self.unique_key = value,
-            _ => {}
-        }
-    }
-
-    /// The marks of a whole properties string.
-    pub fn of(text: &'a str) -> Self {
-        let mut marks = Marks::default();
-        for (key, value) in properties::iter(text) {
-            marks.note(key, value);
-        }
-        marks
-    }
-}
 
 /// When a message counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,15 +93,14 @@ impl<'a> Intake<'a> {
         let shows = Shows { slot, below: queue_offset + 1 };
         // An async message behind unflushed sync ones must not show them early.
         let unseen = queue.visible() < queue_offset;
-        let tag_hash = marks.tags.map_or(0, tags::java_hash);
-        queue.push(Entry { position, size: size.total as u32, tag_hash }, now.wall_ms);
+        queue.push(Entry { position, size: size.total as u32, tag_hash: marks.tag_hash() }, now.wall_ms);
         if flush == Flush::Sync || unseen {
             waiting.hide(end, shows);
         } else {
             queue.show(shows.below);
             note_shown(shown, shows);
         }
-        index_keys(index, message.topic, marks, position, now.wall_ms);
+        marks.index(index, message.topic, position, now.wall_ms);
         counts.messages_in += 1;
         counts.bytes_in += size.total as u64;
         Ok(Stored { queue_offset: queue_offset as i64, wire_offset: message.physical_offset, end })
@@ -148,18 +113,6 @@ pub fn note_shown(shown: &mut Vec<Shows>, shows: Shows) {
     match shown.last_mut() {
         Some(last) if last.slot == shows.slot => last.below = shows.below,
         _ => shown.push(shows),
-    }
-}
-
-#[inline]
-fn index_keys(index: &mut KeyIndex, topic: &str, marks: &Marks<'_>, position: Position, store_ms: i64) {
-    if let Some(key) = marks.unique_key {
-        index.add(key_hash(topic, key), position, store_ms);
-    }
-    if let Some(keys) = marks.keys {
-        for key in keys.split(' ').filter(|key| !key.is_empty()).take(KEYS_PER_MESSAGE_MAX) {
-            index.add(key_hash(topic, key), position, store_ms);
-        }
     }
 }
 

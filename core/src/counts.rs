@@ -19,4 +19,14 @@ pub struct Counts {
     pub retries: u64,
     /// Messages that went to a dead-letter topic.
     pub dead_letters: u64,
+    /// Delayed messages that were delivered when they were due.
+    pub delays_delivered: u64,
+    /// Delayed messages that could not be: their topic was deleted, or they could not be read.
+    pub delays_lost: u64,
+    /// Half messages that were committed.
+    pub commits: u64,
+    /// Half messages that were rolled back.
+    pub rollbacks: u64,
+    /// Half messages whose producer was asked too often.
+    pub half_given_up: u64,
 }

@@ -42,6 +42,10 @@ duties! {
     WriteOffsets => crate::handlers::offset::write_offsets;
     /// Answers gathers whose parts are late.
     EndGathers => crate::gather::end_late;
+    /// Delivers delayed messages that are due.
+    Deliver => crate::delay::deliver_due;
+    /// Asks producers about half messages that nobody decided.
+    CheckHalves => crate::half::check_due;
 }
 
 /// When each duty is due.

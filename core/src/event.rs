@@ -7,8 +7,11 @@ use std::net::SocketAddr;
 
 use ringmq_protocol::command::Command;
 
+use crate::append::Stored;
 use crate::effects::Refusal;
 use crate::gather::Part;
+use crate::handlers::push::ClientPush;
+use crate::handlers::relay::Letter;
 use crate::topic::Change;
 
 /// One shard of the data directory. Shard 0 is the control shard.
@@ -116,6 +119,14 @@ pub enum PeerMessage {
     Gather { id: GatherId, origin: Origin, frame: Box<[u8]> },
     /// One shard's part of the answer.
     Part { id: GatherId, part: Part },
+    /// A message made on the sender (a retry, a dead letter) for a queue of the receiver.
+    Store { id: u64, letter: Box<Letter> },
+    /// Its outcome: stored and durable there, or refused.
+    Stored { id: u64, outcome: Result<Stored, Refusal> },
+    /// To control: a request for a client.
+    Push { push: Box<ClientPush> },
+    /// From control: the client's answer, or why there is none.
+    Pushed { id: u64, outcome: Result<(), Refusal> },
 }
 
 /// What a producer's message asks of a topic that does not exist yet (SendMessageRequestHeader).

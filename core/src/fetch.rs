@@ -8,7 +8,10 @@ use ringmq_protocol::record::{RecordRef, peek_size};
 
 use crate::effects::{Effects, Refusal, ReplyTo};
 use crate::event::{DiskError, GatherId, Now, ShardId};
+use crate::half::{self, check::Check};
 use crate::handlers::query::{self, Question};
+use crate::handlers::send_back::{self, SendBack};
+use crate::handlers::transaction::{self, End};
 use crate::reading::Reading;
 use crate::shard::Shard;
 use crate::store::{CommitLog, Position, ReadPlan};
@@ -26,6 +29,12 @@ pub enum Purpose {
     View { to: ReplyTo, offset: i64 },
     /// Candidates of a query by key.
     Query { asker: ShardId, id: GatherId, question: Question },
+    /// CONSUMER_SEND_MSG_BACK.
+    SendBack(Box<SendBack>),
+    /// END_TRANSACTION.
+    End(Box<End>),
+    /// An undecided half message.
+    Check(Check),
 }
 
 /// Records being fetched.
@@ -141,11 +150,14 @@ pub fn records_read(
 
 fn done(shard: &mut Shard, now: Now, fetch: Fetch, out: &mut Effects) {
     let Fetch { purpose, positions, records, cold: _ } = fetch;
-    let _ = now;
+    let first = records.first().and_then(Option::as_ref);
     match purpose {
-        Purpose::View { to, offset } => query::viewed(&to, offset, records.first().and_then(Option::as_ref), out),
+        Purpose::View { to, offset } => query::viewed(&to, offset, first, out),
         Purpose::Query { asker, id, question } => {
             query::fetched(shard, asker, id, &question, &positions, records, out);
         }
+        Purpose::SendBack(back) => send_back::fetched(shard, now, *back, first, out),
+        Purpose::End(end) => transaction::fetched(shard, now, &end, first, out),
+        Purpose::Check(check) => half::check::fetched(shard, now, check, first, out),
     }
 }

@@ -7,11 +7,16 @@
 pub mod control;
 pub mod offset;
 pub mod pull;
+pub mod push;
 pub mod query;
+pub mod relay;
+pub mod reply;
 pub mod retry;
 pub mod scan;
 pub mod send;
+pub mod send_back;
 pub mod stamp;
 pub mod subscription;
 pub mod topic_drop;
 pub mod topic_wait;
+pub mod transaction;

@@ -7,8 +7,10 @@
 //! Absent here, by rule: clocks, randomness, threads, locks, sockets, files, `async`. All of that is `shards`'.
 
 pub mod append;
+pub mod boot;
 pub mod control;
 pub mod counts;
+pub mod delay;
 pub mod detour;
 pub mod duties;
 pub mod effects;
@@ -16,11 +18,14 @@ pub mod event;
 pub mod fetch;
 pub mod gather;
 pub mod group;
+pub mod half;
 pub mod handlers;
+pub mod harness;
 pub mod held;
 pub mod limits;
 pub mod map;
 pub mod metadata;
+pub mod namesrv;
 pub mod offsets;
 pub mod parked;
 pub mod peer;

@@ -89,8 +89,38 @@ pub const OFFSETS_PER_RECORD: usize = 1_024;
 /// How often changed consumer offsets are written to the log, ms: what a crash may set back.
 pub const OFFSET_WRITE_EVERY_MS: u64 = 1_000;
 
-/// Messages a delay level delivers in one step of its duty; bounds the time a step holds the shard.
+/// Delayed messages delivered in one step of the duty; bounds the time a step holds the shard (about 1 ms).
 pub const DELAY_STEP: usize = 256;
+
+/// Delayed messages per shard: 16 bytes each, 128 MiB.
+pub const DELAYED_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of delayed messages that are read from disk at once.
+pub const DELAY_READ_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long delivery waits before it tries again what the disk could not do, ms.
+pub const DELAY_RETRY_MS: u64 = 20;
+
+/// Reads of one delayed message that may fail before it is given up.
+pub const DELAY_UNREADABLE_AFTER: u32 = 50;
+
+/// Longest delay by a TIMER_ property, ms: 3 days (timerMaxDelaySec); what lies longer is not kept (fileReservedTime).
+pub const TIMER_MAX_MS: u64 = 259_200_000;
+
+/// Longest delay of a level, ms: a queue entry keeps it in 31 bits. 24 days.
+pub const LEVEL_MAX_MS: u64 = i32::MAX as u64 - 1;
+
+/// Undecided transactions per shard: about 150 bytes each, 40 MiB.
+pub const HALF_MAX: usize = 262_144;
+
+/// Half messages checked in one step of the duty; each reads a record and asks for a connection.
+pub const HALF_STEP: usize = 64;
+
+/// How late a changed transactionTimeOut or transactionCheckInterval may be noticed, ms.
+pub const HALF_LOOK_EVERY_MS: u64 = 1_000;
+
+/// Messages handed to other shards' queues whose outcome is not known yet, per shard.
+pub const RELAYS_MAX: usize = 16_384;
 
 /// How long the relay of a reply to the requesting client may take, ms (RpcRequest timeout in ReplyMessageProcessor).
 pub const PUSH_REPLY_MAX_MS: u64 = 10_000;
@@ -106,6 +136,7 @@ pub const YOUNG_QUEUE_BYTES: u64 = 4 << 30;
 /// Tags in one subscription expression.
 pub const TAGS_MAX: usize = 1_024;
 
+const _: () = assert!(TIMER_MAX_MS <= LEVEL_MAX_MS);
 const _: () = assert!(TOPIC_MAX < RETRY_TOPIC_MAX);
 const _: () = assert!(PULL_BYTES_MAX < FRAME_MAX);
 const _: () = assert!(QUERY_BYTES_MAX < FRAME_MAX);

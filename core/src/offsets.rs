@@ -153,11 +153,16 @@ impl Offsets {
         self.dirty.retain(|(queue, _)| *queue != slot);
     }
 
-    /// Forgets a group's offsets (the group was deleted).
+    /// Forgets a group's offsets (the group was deleted). The next batch says so, or they would be back after a restart.
     pub fn drop_group(&mut self, name: &str) {
         let Some(group) = self.find_group(name) else { return };
-        self.progress.retain(|(_, owner), _| *owner != group);
-        self.dirty.retain(|(_, owner)| *owner != group);
+        let Offsets { progress, dirty, .. } = self;
+        progress.retain(|(slot, owner), progress| {
+            if *owner == group && !progress.dirty {
+                dirty.push((*slot, group));
+            }
+            *owner != group
+        });
     }
 
     /// Whether anything changed since the last batch.
@@ -194,8 +199,8 @@ impl Offsets {
         let mut payload = vec![0; 4];
         let mut count = 0u32;
         for (slot, group) in keys {
-            let committed = self.get(*slot, *group).committed;
-            let (Some((topic, queue)), Some(offset)) = (self.queues.get(slot), committed) else { continue };
+            let Some((topic, queue)) = self.queues.get(slot) else { continue };
+            let offset = self.get(*slot, *group).committed.unwrap_or(DELETED);
             put_text(&mut payload, topic);
             payload.extend_from_slice(&queue.to_be_bytes());
             put_text(&mut payload, self.name(*group));
@@ -206,31 +211,37 @@ impl Offsets {
         payload
     }
 
-    /// Takes an OffsetBatch payload found in the log or a checkpoint. `slot_of` opens the queue of a topic and id.
-    ///
-    /// # Errors
-    /// The payload is not what `encode` writes; what stood before the flaw was taken.
-    pub fn restore(
-        &mut self,
-        payload: &[u8],
-        mut slot_of: impl FnMut(&str, u32) -> Option<QueueSlot>,
-    ) -> Result<(), BadOffsetBatch> {
-        let mut reader = Reader::new(payload);
-        let count = reader.i32().ok_or(BadOffsetBatch)?;
-        for _ in 0..count {
-            let topic = take_text(&mut reader).ok_or(BadOffsetBatch)?;
-            let queue = reader.i32().ok_or(BadOffsetBatch)?;
-            let group = take_text(&mut reader).ok_or(BadOffsetBatch)?;
-            let offset = reader.i64().ok_or(BadOffsetBatch)?;
-            // A queue that is gone by now takes its offsets with it.
-            let Some(slot) = slot_of(topic, queue as u32) else { continue };
-            let Some(group) = self.group(group) else { return Ok(()) };
-            self.queues.entry(slot).or_insert_with(|| (topic.into(), queue as u32));
-            self.progress.entry((slot, group)).or_default().committed = Some(offset);
-        }
-        Ok(())
+    /// Takes an offset found in the log or a checkpoint; it needs no writing.
+    pub fn restore(&mut self, place: QueuePlace<'_>, group: &str, offset: i64) {
+        let QueuePlace { topic, queue, slot } = place;
+        let Some(group) = self.group(group) else { return };
+        self.queues.entry(slot).or_insert_with(|| (topic.into(), queue));
+        self.progress.entry((slot, group)).or_default().committed = Some(offset);
     }
 }
+
+/// Reads an OffsetBatch payload: `each` gets topic, queue, group and the offset, `None` for one that was deleted.
+///
+/// # Errors
+/// The payload is not what a batch looks like; what stood before the flaw was passed on.
+pub fn read_batch(
+    payload: &[u8],
+    mut each: impl FnMut(&str, u32, &str, Option<i64>),
+) -> Result<(), BadOffsetBatch> {
+    let mut reader = Reader::new(payload);
+    let count = reader.i32().ok_or(BadOffsetBatch)?;
+    for _ in 0..count {
+        let topic = take_text(&mut reader).ok_or(BadOffsetBatch)?;
+        let queue = reader.i32().ok_or(BadOffsetBatch)?;
+        let group = take_text(&mut reader).ok_or(BadOffsetBatch)?;
+        let offset = reader.i64().ok_or(BadOffsetBatch)?;
+        each(topic, queue as u32, group, Some(offset).filter(|offset| *offset != DELETED));
+    }
+    if reader.is_empty() { Ok(()) } else { Err(BadOffsetBatch) }
+}
+
+/// What a batch says instead of an offset when the group was deleted.
+const DELETED: i64 = -1;
 
 /// An OffsetBatch payload that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

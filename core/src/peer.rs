@@ -55,11 +55,15 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
             });
         }
         PeerMessage::Part { id, part } => gather::take_part(shard, id, part, out),
+        PeerMessage::Store { id, letter } => handlers::relay::store(shard, now, from, id, &letter, out),
+        PeerMessage::Stored { id, outcome } => handlers::relay::stored(shard, id, outcome, out),
+        PeerMessage::Push { push } => handlers::push::send(shard, now, from, &push, out),
+        PeerMessage::Pushed { id, outcome } => handlers::relay::pushed(shard, id, outcome, out),
     }
 }
 
 /// Reads a frame that came over the mesh. Its home executor has read it before, so it is one.
-fn with_command(bytes: &[u8], then: impl FnOnce(&Command<'_>)) {
+pub(crate) fn with_command(bytes: &[u8], then: impl FnOnce(&Command<'_>)) {
     if let Ok(Some(frame)) = frame::split(bytes)
         && let Ok(command) = Command::parse(frame)
     {

@@ -5,7 +5,7 @@
 use ringmq_protocol::response_code::ResponseCode;
 
 use crate::effects::{Effects, Refusal, ReplyTo};
-use crate::event::ConnId;
+use crate::event::{ConnId, PeerMessage, ShardId};
 use crate::limits::PUSHES_MAX;
 use crate::map::Map;
 
@@ -14,10 +14,19 @@ use crate::map::Map;
 pub struct Push {
     /// The client it went to.
     pub target: ConnId,
-    /// Who is answered when it answered.
-    pub to: ReplyTo,
+    /// Who is told when it answered.
+    pub waiter: Waiter,
     /// Mono microseconds.
     pub deadline: u64,
+}
+
+/// Who waits for a client's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiter {
+    /// Another client, which is given the answer as it is.
+    Client(ReplyTo),
+    /// A shard, by its number for the push.
+    Shard { shard: ShardId, id: u64 },
 }
 
 /// The pushes of one shard that have no answer yet.
@@ -57,21 +66,30 @@ impl Pushes {
 
     /// Refuses what the clients did not answer in time.
     pub fn expire(&mut self, mono_us: u64, out: &mut Effects) {
-        self.end(out, "the client did not answer in time", |push| push.deadline <= mono_us);
+        if !self.open.is_empty() {
+            self.end(out, "the client did not answer in time", |push| push.deadline <= mono_us);
+        }
     }
 
-    /// A connection is gone: what waited for it is refused, what it waited for is forgotten.
-    pub fn drop_conn(&mut self, conn: ConnId) {
-        self.open.retain(|_, push| push.to.conn != conn);
+    /// A connection is gone: who waited for its answers is told, what it waited for is forgotten.
+    pub fn drop_conn(&mut self, conn: ConnId, out: &mut Effects) {
+        if !self.open.is_empty() {
+            self.open.retain(|_, push| !matches!(push.waiter, Waiter::Client(to) if to.conn == conn));
+            self.end(out, "the client's connection was closed before it answered", |push| push.target == conn);
+        }
     }
 
     fn end(&mut self, out: &mut Effects, why: &'static str, over: impl Fn(&Push) -> bool) {
         let mut opaques: Vec<_> = self.open.iter().filter(|(_, push)| over(push)).map(|(opaque, _)| *opaque).collect();
         opaques.sort_unstable();
         for opaque in opaques {
-            if let Some(push) = self.open.remove(&opaque) {
-                let refusal = Refusal::new(ResponseCode::SystemError, why);
-                let _ = out.refuse(&push.to, &refusal);
+            let Some(push) = self.open.remove(&opaque) else { continue };
+            let refusal = Refusal::new(ResponseCode::SystemError, why);
+            match push.waiter {
+                Waiter::Client(to) => drop(out.refuse(&to, &refusal)),
+                Waiter::Shard { shard, id } => {
+                    out.peers.push((shard, PeerMessage::Pushed { id, outcome: Err(refusal) }));
+                }
             }
         }
     }

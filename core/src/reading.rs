@@ -22,6 +22,8 @@ pub enum Reading {
     Sizes(Box<Fetch>),
     /// They are records that something waits for.
     Records(Box<Fetch>),
+    /// They are delayed messages that are due.
+    Delayed,
 }
 
 /// The reads under way.

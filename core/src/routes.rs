@@ -12,7 +12,7 @@ use ringmq_protocol::text::Text;
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::event::{Origin, ShardId};
 use crate::gather;
-use crate::handlers::{offset, pull, query, send};
+use crate::handlers::{offset, pull, query, reply, send, send_back, transaction};
 use crate::limits::RETRY_TOPIC_MAX;
 use crate::place::{Place, Rule};
 use crate::shard::Shard;
@@ -45,6 +45,9 @@ macro_rules! routes {
 
 routes! {
     SendMessage, SendMessageV2, SendBatchMessage => send::send, Rule::AnyQueue;
+    SendReplyMessage, SendReplyMessageV2 => reply::reply, Rule::AnyQueue;
+    ConsumerSendMsgBack => send_back::send_back, Rule::Log("offset");
+    EndTransaction => transaction::end, Rule::Log("commitLogOffset");
     PullMessage, LitePullMessage => pull::pull, Rule::Queue;
     QueryConsumerOffset => offset::query, Rule::Queue;
     UpdateConsumerOffset => offset::update, Rule::Queue;

@@ -8,10 +8,13 @@ use ringmq_protocol::command::Command;
 
 use crate::control::Control;
 use crate::counts::Counts;
+use crate::delay::Delay;
 use crate::duties::{Duties, Next};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{ConnId, DiskError, Input, Now, Origin, ReadId, ShardId};
 use crate::gather::Gathers;
+use crate::half::Half;
+use crate::handlers::relay::Relays;
 use crate::held::Held;
 use crate::metadata::Metadata;
 use crate::offsets::Offsets;
@@ -21,7 +24,7 @@ use crate::pushes::Pushes;
 use crate::reading::{Reading, Reads};
 use crate::store::{CommitLog, KeyIndex, Position, QueueTable};
 use crate::waiting::{Shows, Waiting};
-use crate::{append, fetch, handlers, peer, routes};
+use crate::{append, delay, fetch, handlers, peer, routes};
 
 /// The parts of one shard. Handlers take them apart in their first line; there are no getters.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub struct Shard {
     pub reads: Reads,
     pub gathers: Gathers,
     pub pushes: Pushes,
+    pub delay: Delay,
+    pub half: Half,
+    pub relays: Relays,
     pub duties: Duties,
     pub counts: Counts,
     pub scratch: Scratch,
@@ -79,7 +85,7 @@ impl Shard {
             Input::Request { origin, command, frame } => {
                 self.request(&Ask { now, origin, command, frame, wait_until: None }, out);
             }
-            Input::ClientAnswer { .. } => {}
+            Input::ClientAnswer { origin, command, .. } => handlers::push::answered(self, &origin, command, out),
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Written { seq, result } => self.written(seq, result, out),
             Input::Read { id, result } => self.read(now, id, result, out),
@@ -139,7 +145,7 @@ impl Shard {
     fn closed(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
         self.held.drop_conn(conn);
         self.parked.drop_conn(conn);
-        self.pushes.drop_conn(conn);
+        self.pushes.drop_conn(conn, out);
         handlers::control::closed(self, now, conn, out);
     }
 
@@ -149,6 +155,7 @@ impl Shard {
             && !had_stopped
         {
             self.waiting.fail(&append::stopped(&fault), out);
+            self.relays.fail(&append::stopped(&fault), out);
             out.fault = Some(fault);
         }
     }
@@ -159,6 +166,7 @@ impl Shard {
             Reading::Pull { to, reply } => handlers::pull::read(&plan, &to, &reply, result, out),
             Reading::Sizes(fetch) => fetch::sizes_read(self, now, fetch, &plan, result, out),
             Reading::Records(fetch) => fetch::records_read(self, now, fetch, &plan, result, out),
+            Reading::Delayed => delay::deliver::read(self, now, &plan, result),
         }
     }
 
@@ -193,6 +201,7 @@ impl Shard {
                 }
             });
         }
+        handlers::relay::durable(self, durable, out);
         handlers::control::durable(self, now, durable, out);
         while let Some(shows) = self.scratch.shown.pop() {
             if !self.held.on(shows.slot).is_empty() {

@@ -11,3 +11,4 @@ pub fn tick(_: &mut Shard, _: Now, _: &mut Effects) {}
 pub fn topic_wanted(_: &mut Shard, _: Now, _: ShardId, _: &TopicWish, _: &mut Effects) {}
 pub fn group_wanted(_: &mut Shard, _: Now, _: ShardId, _: &str, _: &mut Effects) {}
 pub fn confirmed(_: &mut Shard, _: Now, _: ShardId, _: u64, _: &mut Effects) {}
+pub fn start(_: &mut Shard, _: Now, _: &mut Effects) {}

@@ -21,7 +21,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use super::stamp::{self, Found};
 use super::{retry, topic_wait};
 use crate::append::{Flush, Intake, Stored};
-use crate::detour::{Detour, Extra};
+use crate::detour::{Detour, Extra, Numbers, Rooms};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::ShardId;
 use crate::limits::{BATCH_MESSAGES_MAX, RETRY_TOPIC_MAX};
@@ -44,14 +44,12 @@ fn try_send(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answe
     let topic = topic_of(&header, &mut scratch)?;
     check_service(&shard.metadata, ask)?;
     check_name(topic)?;
+    if let TopicKind::Retry(group) = TopicKind::parse(topic) {
+        return retry::send(shard, ask, &header, topic, group, out);
+    }
     let Some(target) = target(shard, topic, header.queue_id)? else {
         return topic_wait::wait(shard, ask, &header, topic, out);
     };
-    if let TopicKind::Retry(group) = TopicKind::parse(topic)
-        && retry::is_exhausted(shard, ask, &header, group)?
-    {
-        return retry::send_to_dead_letters(shard, ask, &header, group, out);
-    }
     send_to(shard, ask, &header, topic, target, out)
 }
 
@@ -120,7 +118,7 @@ fn bad_name(error: &NameError) -> Refusal {
     Refusal::new(code, format!("topic: {error}"))
 }
 
-fn check_body(metadata: &Metadata, length: usize) -> Result<(), Refusal> {
+pub(crate) fn check_body(metadata: &Metadata, length: usize) -> Result<(), Refusal> {
     let limit = metadata.settings.store.max_message_size as usize;
     if length > limit {
         return Err(Refusal::new(
@@ -230,7 +228,7 @@ fn send_one(
     target: Target,
     out: &mut Effects,
 ) -> Result<Answer, Refusal> {
-    let Shard { id, metadata, log, queues, index, waiting, counts, scratch, .. } = shard;
+    let Shard { id, metadata, log, queues, index, waiting, counts, scratch, delay, half, duties, .. } = shard;
     let text = stamp::decoded(header.properties, &mut scratch.properties)?;
     let mut found = Found::of(text);
     let made = match found.marks.unique_key {
@@ -238,24 +236,26 @@ fn send_one(
         None => Some(stamp::unique_key(ask.now, &ask.origin, *id, log.epoch(), counts.messages_in)),
     };
     found.marks.unique_key = found.marks.unique_key.or(made.as_deref());
-    let detour = Detour::find(&found, metadata, queues, header)?;
-    let mut queue_text = itoa::Buffer::new();
+    let mut rooms = Rooms { delay, half, duties, settings: &metadata.settings };
+    let detour = Detour::find(&found, text, header.sys_flag, header.reconsume_times, ask.now, &mut rooms)?;
+    let mut numbers = Numbers::default();
     let mut extra = Extra::new();
     stamp_broker(metadata, &mut extra);
     extra.extend(made.as_deref().map(|key| (names::UNIQ_KEY, key)));
+    let without = detour.as_ref().map_or(found.without(), Detour::without);
     if let Some(detour) = &detour {
-        extra.push((names::REAL_TOPIC, topic));
-        extra.push((names::REAL_QID, queue_text.format(target.queue_id)));
-        extra.extend(detour.transaction_id.then(|| (names::TRANSACTION_ID, found.marks.unique_key.unwrap_or_default())));
+        detour.stamp(topic, target.queue_id, found.marks.unique_key, &mut numbers, &mut extra);
     }
-    let properties = PropertyParts { original: text, without: found.without(), extra: &extra };
+    let properties = PropertyParts { original: text, without, extra: &extra };
     let store_host = store_host(metadata, ask.origin.local);
     let sending = Sending { ask, header, topic, target, store_host };
     let mut message = sending.message(ask.command.body, header.flag, properties);
     let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown: &mut scratch.shown };
     let stored = match detour {
         None => intake.append(ask.now, target.slot, &mut message, &found.marks, target.flush)?,
-        Some(detour) => detour.append(&mut intake, ask.now, &mut message, &found.marks, target.flush)?,
+        Some(detour) => {
+            detour.append(&mut rooms, &mut intake, ask.now, &mut message, &found.marks, target.flush)?
+        }
     };
     let msg_id = OffsetId { host: store_host, offset: stored.wire_offset }.encode();
     let reply = SendReply {
@@ -278,7 +278,7 @@ fn stamp_broker<'a>(metadata: &'a Metadata, extra: &mut Extra<'a>) {
     extra.push((names::CLUSTER, &metadata.settings.identity.broker_cluster_name));
 }
 
-fn trace_on(metadata: &Metadata) -> &'static str {
+pub(crate) fn trace_on(metadata: &Metadata) -> &'static str {
     if metadata.settings.topics.trace_on { "true" } else { "false" }
 }
 
@@ -374,7 +374,7 @@ fn batch_no_wait(header: &SendHeader<'_>) -> bool {
 }
 
 /// Answers a send; `until` is what a sync send waits for.
-fn answer(metadata: &Metadata, to: &ReplyTo, reply: &SendReply<'_>, until: Option<Position>, out: &mut Effects) -> Answer {
+pub(crate) fn answer(metadata: &Metadata, to: &ReplyTo, reply: &SendReply<'_>, until: Option<Position>, out: &mut Effects) -> Answer {
     let fields = |fields: &mut ringmq_protocol::encode::Encoder<'_>| {
         reply.encode(fields);
         put_trace(metadata, fields);
@@ -391,7 +391,7 @@ pub(crate) fn refuse(metadata: &Metadata, to: &ReplyTo, refusal: &Refusal, out: 
     out.reply(to, refusal.code, Some(&refusal.remark), fields, |_| {})
 }
 
-fn put_trace(metadata: &Metadata, fields: &mut ringmq_protocol::encode::Encoder<'_>) {
+pub(crate) fn put_trace(metadata: &Metadata, fields: &mut ringmq_protocol::encode::Encoder<'_>) {
     fields.text(names::MSG_REGION, Text::plain(&metadata.settings.identity.region_id));
     fields.text(names::TRACE_ON, Text::plain(trace_on(metadata)));
 }

@@ -9,7 +9,7 @@ use ringmq_protocol::properties::{self, names};
 use ringmq_protocol::text::Text;
 use ringmq_protocol::response_code::ResponseCode;
 
-use crate::append::Marks;
+use crate::store::Marks;
 use crate::effects::Refusal;
 use crate::event::{Now, Origin, ShardId};
 

@@ -8,7 +8,7 @@ use ringmq_protocol::request_code::RequestCode;
 use ringmq_protocol::response_code::ResponseCode;
 
 use crate::effects::{Answer, Ask, Effects, Refusal};
-use crate::event::{PeerMessage, TopicWish};
+use crate::event::{Now, PeerMessage, TopicWish};
 use crate::limits::{PARKED_MAX_MS, RETRY_TOPIC_MAX};
 use crate::parked::{Awaited, ParkedFrame};
 use crate::peer;
@@ -37,13 +37,40 @@ pub(crate) fn wait(
     if is_first {
         let wish = TopicWish {
             topic: topic.into(),
-            default_topic: header.default_topic.to_cow().into(),
+            // An empty name is the broker's own wish, which no setting stops; a client does not get that.
+            default_topic: Some(header.default_topic.to_cow()).filter(|name| !name.is_empty()).map_or("TBW102".into(), Into::into),
             queues: header.default_topic_queue_nums,
             sys_flag: i32::from(header.unit_mode),
         };
         peer::tell_control(shard, ask.now, PeerMessage::TopicWanted { wish: Box::new(wish) }, out);
     }
     Ok(parked)
+}
+
+/// Parks any request until a topic of the broker's own making (a retry or dead-letter topic) exists.
+///
+/// # Errors
+/// As [`wait`].
+pub(crate) fn wait_for_own(shard: &mut Shard, ask: &Ask<'_>, topic: &str, out: &mut Effects) -> Result<Answer, Refusal> {
+    let deadline = ask.wait_until.unwrap_or_else(|| ask.now.after_ms(PARKED_MAX_MS));
+    if deadline <= ask.now.mono_us {
+        return Err(Refusal::new(
+            ResponseCode::TopicNotExist,
+            format!("topic[{topic}] could not be created within {PARKED_MAX_MS} ms; try again"),
+        ));
+    }
+    let is_first = !shard.parked.holds_topic(topic);
+    let parked = park(shard, ask, topic, deadline)?;
+    if is_first {
+        want_own(shard, ask.now, topic, out);
+    }
+    Ok(parked)
+}
+
+/// Asks for a topic of the broker's own making: a wish that names no topic to copy from.
+pub(crate) fn want_own(shard: &mut Shard, now: Now, topic: &str, out: &mut Effects) {
+    let wish = TopicWish { topic: topic.into(), default_topic: "".into(), queues: 0, sys_flag: 0 };
+    peer::tell_control(shard, now, PeerMessage::TopicWanted { wish: Box::new(wish) }, out);
 }
 
 fn park(shard: &mut Shard, ask: &Ask<'_>, topic: &str, deadline: u64) -> Result<Answer, Refusal> {

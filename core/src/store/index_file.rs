@@ -79,16 +79,19 @@ impl IndexBuild {
                 Progress::Keys { run } => self.put_keys(keys, run),
                 Progress::Done => break,
             };
+            if let Progress::Done = self.at {
+                queues.indexed(self.sealed.end());
+            }
         }
         self.body_crc = crc32c::crc32c_append(self.body_crc, &self.out[self.summed..]);
         self.summed = self.out.len();
         matches!(self.at, Progress::Done)
     }
 
-    fn put_drops(&mut self, queues: &mut QueueTable) -> Progress {
-        for drop in queues.take_drops(self.sealed.base().0, self.sealed.end()) {
-            self.out.extend_from_slice(&drop.at.0.to_be_bytes());
-            put_topic(&mut self.out, &drop.topic);
+    fn put_drops(&mut self, queues: &QueueTable) -> Progress {
+        for (topic, at) in queues.drops(self.sealed.base().0, self.sealed.end()) {
+            self.out.extend_from_slice(&at.0.to_be_bytes());
+            put_topic(&mut self.out, topic);
             self.drops += 1;
         }
         Progress::Queues { number: 0, queue: 0, from: self.sealed.base().0 }
@@ -100,7 +103,7 @@ impl IndexBuild {
             return Progress::Keys { run: 0 };
         }
         let mut from = from;
-        for (topic, id, state) in table.nth_topic(number, queue) {
+        for (topic, id, state) in table.nth_as_of(number, queue, self.sealed.end()) {
             if id != queue {
                 from = self.sealed.base().0;
             }
@@ -248,7 +251,7 @@ impl<'a> IndexFile<'a> {
             let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
             queues.drop_topic(topic, at);
         }
-        queues.take_drops(self.base.0, self.end);
+        queues.indexed(self.end);
         for _ in 0..self.queues {
             self.load_run(&mut from, queues)?;
         }

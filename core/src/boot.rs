@@ -1,0 +1,296 @@
+//! From a shard's directory to a shard that works, and the checkpoint that makes the next start short.
+//!
+//! Owns which sections a checkpoint has besides the store's, and what is collected from records while the log is read.
+//! Reading itself is `store::recovery`'s; opening files is the driver's. Never starts a shard from damaged bytes.
+
+use ringmq_protocol::offset::Position;
+use ringmq_protocol::record::RecordRef;
+
+use crate::control::Control;
+use crate::delay::{self, Delay};
+use crate::duties::Duty;
+use crate::event::{Now, ShardId};
+use crate::half;
+use crate::map::Map;
+use crate::metadata::Metadata;
+use crate::offsets::{self, Offsets};
+use crate::settings::{BrokerSettings, Loaded};
+use crate::shard::Shard;
+use crate::store::checkpoint::Section;
+use crate::store::recovery::{Found, Malformed, ReadRange, RecoveryReport};
+use crate::store::{Checkpoint, CommitLog, KeyIndex, LogOptions, OwnKind, OwnRecord, QueueTable, Recovered, Recovery};
+use crate::store::{RecoveryError, Visitor};
+use crate::topic::Change;
+
+/// Checkpoint section of the control shard: topics, groups, settings changed at run time.
+const METADATA: u16 = 16;
+
+/// Checkpoint section: OffsetBatch payloads, each behind its length (u32).
+const OFFSETS: u16 = 17;
+
+/// Checkpoint section: how far the schedule was delivered.
+const DELAY: u16 = 18;
+
+/// Checkpoint section: the undecided half messages.
+const HALF: u16 = 19;
+
+/// What a shard knows of metadata when it starts.
+#[derive(Debug)]
+pub enum Knowledge {
+    /// The control shard reads it from its own log, over these settings.
+    Truth(Box<Loaded<BrokerSettings>>),
+    /// The others get a copy of the control shard's.
+    Copy(Box<Metadata>),
+}
+
+/// A shard being opened. Call [`Opening::next_read`] and [`Opening::supply`] in turn until nothing is wanted.
+#[derive(Debug)]
+pub struct Opening {
+    id: ShardId,
+    shards: u16,
+    recovery: Recovery,
+    told: Told,
+}
+
+/// A shard that is ready, and how it got there.
+#[derive(Debug)]
+pub struct Opened {
+    pub shard: Shard,
+    pub report: RecoveryReport,
+    /// Sequence number for [`Shard::checkpoint`].
+    pub next_checkpoint: u64,
+}
+
+/// Why a shard cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpenError {
+    /// The log or what belongs to it.
+    Recovery(RecoveryError),
+    /// A section of the checkpoint has a right checksum and makes no sense: another version wrote it.
+    Section { kind: u16 },
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            OpenError::Recovery(error) => error.fmt(f),
+            OpenError::Section { kind } => {
+                write!(f, "section {kind} of the checkpoint cannot be read; did a newer version of RingMQ write it?")
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<RecoveryError> for OpenError {
+    fn from(error: RecoveryError) -> Self {
+        OpenError::Recovery(error)
+    }
+}
+
+/// What records say, in log order, until there is a shard to tell it to.
+#[derive(Debug, Default)]
+struct Told {
+    changes: Vec<Change>,
+    /// By topic, queue and group. The log may hold a day of batches; only the last word per queue counts.
+    offsets: Map<(Box<str>, u32, Box<str>), i64>,
+    delay: delay::progress::Progress,
+    half: half::progress::Progress,
+    shards: u16,
+}
+
+impl Visitor for Told {
+    fn message(&mut self, _position: Position, record: &RecordRef<'_>) {
+        self.delay.saw(record);
+        self.half.saw(record);
+    }
+
+    fn own(&mut self, _position: Position, record: OwnRecord<'_>) -> Result<(), Malformed> {
+        match record.kind {
+            OwnKind::OffsetBatch => self.take_offsets(record.payload),
+            OwnKind::QueuesDropped => {
+                let topic = std::str::from_utf8(record.payload).map_err(|_| Malformed)?;
+                self.offsets.retain(|(name, _, _), _| **name != *topic);
+                Ok(())
+            }
+            OwnKind::TopicPut | OwnKind::TopicDrop | OwnKind::GroupPut | OwnKind::GroupDrop | OwnKind::SettingPut => {
+                let change = Change::from_record(record.kind, record.payload, self.shards).map_err(|_| Malformed)?;
+                self.changes.push(change);
+                Ok(())
+            }
+            OwnKind::DelayClock => self.delay.clock_record(record.payload).map_err(|_| Malformed),
+            OwnKind::HalfChecked => self.half.checked_record(record.payload).map_err(|_| Malformed),
+        }
+    }
+}
+
+impl Told {
+    fn take_offsets(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+        let taken = offsets::read_batch(payload, |topic, queue, group, offset| {
+            let key = (topic.into(), queue, group.into());
+            match offset {
+                Some(offset) => drop(self.offsets.insert(key, offset)),
+                None => drop(self.offsets.remove(&key)),
+            }
+        });
+        taken.map_err(|_| Malformed)
+    }
+
+    /// What the checkpoint says, before the log goes on.
+    fn begin(&mut self, checkpoint: &Checkpoint) -> Result<(), OpenError> {
+        if let Some(bytes) = checkpoint.section(METADATA) {
+            self.changes =
+                Metadata::read_snapshot(bytes, self.shards).map_err(|_| OpenError::Section { kind: METADATA })?;
+        }
+        let mut rest = checkpoint.section(OFFSETS).unwrap_or_default();
+        while let Some((length, tail)) = rest.split_first_chunk::<4>() {
+            let payload = tail.split_at_checked(u32::from_be_bytes(*length) as usize);
+            let (payload, later) = payload.ok_or(OpenError::Section { kind: OFFSETS })?;
+            self.take_offsets(payload).map_err(|Malformed| OpenError::Section { kind: OFFSETS })?;
+            rest = later;
+        }
+        if let Some(bytes) = checkpoint.section(DELAY) {
+            self.delay.restore(bytes).map_err(|_| OpenError::Section { kind: DELAY })?;
+        }
+        if let Some(bytes) = checkpoint.section(HALF) {
+            self.half.restore(bytes).map_err(|_| OpenError::Section { kind: HALF })?;
+        }
+        Ok(())
+    }
+}
+
+impl Opening {
+    /// Looks at what a shard's directory holds.
+    ///
+    /// # Errors
+    /// A segment is missing, or the checkpoint cannot be read.
+    pub fn new(id: ShardId, shards: u16, options: LogOptions, found: Found) -> Result<Self, OpenError> {
+        let recovery = Recovery::new(options, found)?;
+        let mut told = Told { shards, ..Told::default() };
+        if let Some(checkpoint) = recovery.checkpoint() {
+            told.begin(checkpoint)?;
+        }
+        Ok(Opening { id, shards, recovery, told })
+    }
+
+    /// What to read next; `None` when the shard can be finished.
+    pub fn next_read(&self) -> Option<ReadRange> {
+        self.recovery.next_read()
+    }
+
+    /// Takes the bytes of [`Opening::next_read`].
+    ///
+    /// # Errors
+    /// They are damaged: the shard must not be used.
+    pub fn supply(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
+        Ok(self.recovery.supply(bytes, &mut self.told)?)
+    }
+
+    /// Bytes of log that are done, and how many there are at most.
+    pub fn progress(&self) -> (u64, u64) {
+        self.recovery.progress()
+    }
+
+    /// The shard.
+    ///
+    /// # Panics
+    /// If there is still something to read.
+    pub fn finish(self, now: Now, knowledge: Knowledge) -> Opened {
+        let Opening { id, shards, recovery, told } = self;
+        let Told { changes, offsets, delay, half, shards: _ } = told;
+        let Recovered { log, queues, keys, checkpoint, report } = recovery.finish();
+        let (metadata, control) = match knowledge {
+            Knowledge::Truth(mut loaded) => {
+                let metadata = Metadata::restored(&mut loaded, shards, changes.into_iter());
+                (metadata, Some(Box::new(Control::new(now, *loaded, shards))))
+            }
+            Knowledge::Copy(metadata) => (*metadata, None),
+        };
+        let mut shard = Shard::new(id, shards, metadata, Storage { log, queues, index: keys });
+        shard.control = control;
+        shard.restore_offsets(offsets);
+        shard.delay = Delay::resume(shard.metadata.settings.delay_levels_ms(), delay, &shard.queues);
+        shard.half = half.finish();
+        // Both go on with what waited in the last life.
+        shard.duties.arm(Duty::Deliver, now.mono_us);
+        shard.duties.arm(Duty::CheckHalves, now.mono_us);
+        let next_checkpoint = checkpoint.map_or(1, |checkpoint| checkpoint.sequence + 1);
+        Opened { shard, report, next_checkpoint }
+    }
+}
+
+/// A shard's log and what finds messages in it.
+#[derive(Debug)]
+pub struct Storage {
+    pub log: CommitLog,
+    pub queues: QueueTable,
+    pub index: KeyIndex,
+}
+
+impl Storage {
+    /// That of a new directory.
+    pub fn new(options: LogOptions) -> Self {
+        Storage { log: CommitLog::new(options), queues: QueueTable::new(), index: KeyIndex::new(options.layout) }
+    }
+}
+
+impl Shard {
+    /// A shard over its storage, with nothing under way.
+    pub fn new(id: ShardId, shards: u16, metadata: Metadata, storage: Storage) -> Self {
+        let Storage { log, queues, index } = storage;
+        let delay = Delay::new(metadata.settings.delay_levels_ms());
+        Shard {
+            id,
+            shards,
+            metadata,
+            log,
+            queues,
+            index,
+            offsets: Offsets::default(),
+            waiting: Default::default(),
+            held: Default::default(),
+            parked: Default::default(),
+            reads: Default::default(),
+            gathers: Default::default(),
+            pushes: Default::default(),
+            delay,
+            half: Default::default(),
+            relays: Default::default(),
+            duties: Default::default(),
+            counts: Default::default(),
+            scratch: Default::default(),
+            control: None,
+        }
+    }
+
+    fn restore_offsets(&mut self, told: Map<(Box<str>, u32, Box<str>), i64>) {
+        let Shard { id, metadata, queues, offsets, .. } = self;
+        for ((topic, queue, group), offset) in told {
+            let owner = metadata.topics.get(&topic).and_then(|config| config.shard_of(queue));
+            // Offsets of a topic that is gone, or of a queue that was taken away, are forgotten.
+            if owner == Some(*id) {
+                let slot = queues.open(&topic, queue);
+                offsets.restore(offsets::QueuePlace { topic: &topic, queue, slot }, &group, offset);
+            }
+        }
+    }
+
+    /// The state as of the log's end. Write it to `checkpoint.file_name()` when the log is durable up to
+    /// `checkpoint.covered`, not earlier; the sequence grows by one with each.
+    pub fn checkpoint(&self, now: Now, sequence: u64) -> Checkpoint {
+        let mut sections = Vec::new();
+        if self.control.is_some() {
+            sections.push(Section { kind: METADATA, bytes: self.metadata.snapshot() });
+        }
+        let mut bytes = Vec::new();
+        for payload in self.offsets.snapshot() {
+            bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(&payload);
+        }
+        sections.push(Section { kind: OFFSETS, bytes });
+        sections.push(Section { kind: DELAY, bytes: self.delay.section().into() });
+        sections.push(Section { kind: HALF, bytes: self.half.section() });
+        Checkpoint::capture(&self.log, &self.queues, sequence, now.wall_ms, sections)
+    }
+}

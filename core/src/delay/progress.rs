@@ -1,0 +1,185 @@
+//! What of the delayed messages survives a restart, and how they come back.
+//!
+//! Owns the payloads of the checkpoint section and of the DelayClock record, and the rebuilding of the schedule from its
+//! queues. The progress itself is in the delivered records (see the room's first page).
+//!
+//! ```text
+//! section:    0 drift ms | 8 mark: due ms | 16 mark: position | 24
+//! DelayClock: 0 drift ms | 8
+//! ```
+
+use ringmq_protocol::offset::{POSITION_LIMIT, Position, WireOffset};
+use ringmq_protocol::properties::names;
+use ringmq_protocol::record::RecordRef;
+use ringmq_protocol::wire::Reader;
+
+use super::schedule::{Due, Mark, Schedule};
+use super::steady::{STEADY_MAX_MS, Steady};
+use super::{Delay, SCHEDULE_TOPIC};
+use crate::event::Now;
+use crate::store::QueueTable;
+
+/// A payload that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadDelayState;
+
+/// What is known of an earlier life while recovery goes on.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    drift_ms: i64,
+    passed: Mark,
+}
+
+impl Progress {
+    /// Takes the checkpoint's section.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn restore(&mut self, section: &[u8]) -> Result<(), BadDelayState> {
+        let mut reader = Reader::new(section);
+        let read = (|| Some((reader.i64()?, reader.i64()?, reader.i64()?)))();
+        let (drift_ms, at_ms, position) = read.ok_or(BadDelayState)?;
+        self.drift_ms = drift_ms;
+        self.pass(mark(at_ms, position).ok_or(BadDelayState)?);
+        Ok(())
+    }
+
+    /// Takes a DelayClock record.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn clock_record(&mut self, payload: &[u8]) -> Result<(), BadDelayState> {
+        self.drift_ms = Reader::new(payload).i64().ok_or(BadDelayState)?;
+        Ok(())
+    }
+
+    /// Looks at a message record: if it came out of the schedule, everything up to it was delivered.
+    pub fn saw(&mut self, record: &RecordRef<'_>) {
+        if let Some(delivered) = delivered_mark(record) {
+            self.pass(delivered);
+        }
+    }
+
+    fn pass(&mut self, mark: Mark) {
+        self.passed = self.passed.max(mark);
+    }
+}
+
+/// The mark of a record that came out of the schedule. A committed half message has a preparedTransactionOffset, too,
+/// but never a TIMER_OUT_MS, unless it is in the schedule itself.
+pub fn delivered_mark(record: &RecordRef<'_>) -> Option<Mark> {
+    let origin = record.prepared_transaction_offset();
+    if origin == 0 || record.topic() == SCHEDULE_TOPIC {
+        return None;
+    }
+    let at_ms = record.property(names::TIMER_OUT_MS)?.parse().ok()?;
+    mark(at_ms, i64::try_from(WireOffset::from_wire(origin)?.position().0).ok()?)
+}
+
+/// A mark out of two numbers from disk, if they can be one.
+fn mark(at_ms: i64, position: i64) -> Option<Mark> {
+    let position = u64::try_from(position).ok().filter(|position| *position < POSITION_LIMIT)?;
+    (0..=STEADY_MAX_MS).contains(&at_ms).then_some(Mark { at_ms, position: Position(position) })
+}
+
+impl Delay {
+    /// The checkpoint's section: true for everything appended so far.
+    pub fn section(&self) -> [u8; 24] {
+        let Mark { at_ms, position } = self.schedule.passed();
+        let mut section = [0; 24];
+        section[..8].copy_from_slice(&self.clock.stored_drift_ms().to_be_bytes());
+        section[8..16].copy_from_slice(&at_ms.to_be_bytes());
+        section[16..].copy_from_slice(&position.0.to_be_bytes());
+        section
+    }
+
+    /// The payload of a DelayClock record, when the clock went apart from the wall clock since the last one.
+    pub fn clock_record(&mut self, now: Now) -> Option<[u8; 8]> {
+        self.clock.drift_to_store(now).map(i64::to_be_bytes)
+    }
+
+    /// Goes on where an earlier life stopped: everything in the schedule queues beyond the mark waits again. The duty is to
+    /// run at once afterwards.
+    pub fn resume(levels_ms: Vec<u64>, progress: Progress, queues: &QueueTable) -> Self {
+        let Progress { drift_ms, passed } = progress;
+        let mut clock = Steady::resume(drift_ms);
+        clock.not_before(passed.at_ms);
+        let mut schedule = Schedule::after(passed);
+        for (_, slot) in queues.of_topic(SCHEDULE_TOPIC) {
+            let Some(queue) = queues.get(slot) else { continue };
+            // What was stored so long before the mark that no delay reaches over it was delivered.
+            let oldest_ms = passed.at_ms.saturating_sub(i64::from(i32::MAX));
+            for offset in queue.first_since(oldest_ms)..queue.max() {
+                let (Some(entry), Some(stored_ms)) = (queue.entry(offset), queue.store_ms(offset)) else { continue };
+                let at_ms = stored_ms.saturating_add(i64::from(entry.tag_hash)).clamp(0, STEADY_MAX_MS);
+                let due = Due { at_ms, position: entry.position, size: entry.size };
+                clock.not_before(stored_ms);
+                if due.mark() > passed {
+                    schedule.add(due);
+                }
+            }
+        }
+        Delay { clock, schedule, ..Delay::new(levels_ms) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delay::Wish;
+    use crate::store::Entry;
+
+    fn at(mono_ms: u64) -> Now {
+        Now { wall_ms: 1_000_000 + mono_ms as i64, mono_us: mono_ms * 1_000 }
+    }
+
+    /// Stores a message as the intake does: an entry in the queue, then the schedule.
+    fn store(delay: &mut Delay, queues: &mut QueueTable, now: Now, delay_ms: u64, position: u64) -> Due {
+        let stay = delay.stay(now, Wish::Level { level: 1, delay_ms }).expect("there is room");
+        let slot = queues.open(SCHEDULE_TOPIC, stay.queue);
+        let entry = Entry { position: Position(position), size: 90, tag_hash: stay.entry_code() };
+        queues[slot].push(entry, stay.stored_ms);
+        delay.add(now, &stay, entry.position, entry.size);
+        Due { at_ms: stay.due_ms, position: entry.position, size: entry.size }
+    }
+
+    fn waiting(delay: &mut Delay) -> Vec<Due> {
+        std::iter::from_fn(|| delay.schedule.take()).collect()
+    }
+
+    #[test]
+    fn what_was_not_delivered_waits_again() {
+        let mut delay = Delay::new(vec![1_000]);
+        let mut queues = QueueTable::new();
+        let late = store(&mut delay, &mut queues, at(0), 5_000, 100);
+        let early = store(&mut delay, &mut queues, at(0), 1_000, 200);
+        let middle = store(&mut delay, &mut queues, at(7), 2_000, 300);
+        assert_eq!(delay.schedule.take(), Some(early));
+        delay.schedule.pass(early);
+        let mut progress = Progress::default();
+        assert_eq!(progress.restore(&delay.section()), Ok(()));
+        let mut again = Delay::resume(vec![1_000], progress, &queues);
+        assert_eq!(waiting(&mut again), [middle, late]);
+        let mut all = Delay::resume(vec![1_000], Progress::default(), &queues);
+        assert_eq!(waiting(&mut all), [early, middle, late]);
+    }
+
+    #[test]
+    fn the_clock_goes_on_after_the_last_time_it_showed() {
+        let mut delay = Delay::new(vec![1_000]);
+        let mut queues = QueueTable::new();
+        store(&mut delay, &mut queues, at(500), 1_000, 100);
+        let mut again = Delay::resume(vec![1_000], Progress::default(), &queues);
+        assert_eq!(again.clock().now_ms(Now { wall_ms: 3, mono_us: 0 }), 1_000_500);
+    }
+
+    #[test]
+    fn damaged_payloads_are_refused() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.restore(&[0; 23]), Err(BadDelayState));
+        assert_eq!(progress.restore(&[0xff; 24]), Err(BadDelayState));
+        assert_eq!(progress.clock_record(&[1, 2]), Err(BadDelayState));
+        assert_eq!(progress.clock_record(&7i64.to_be_bytes()), Ok(()));
+        assert_eq!(progress, Progress { drift_ms: 7, passed: Mark::default() });
+    }
+}

@@ -1,0 +1,437 @@
+//! Several shards on one thread, with a disk in memory and a clock that only moves when told: for tests and simulation.
+//!
+//! Owns what the driver owns in production: routing by `place`, carrying peer messages (in order per pair), making writes
+//! and reads, ticking when a deadline has passed. Everything happens when a method is called and nowhere else, so a run is
+//! a function of the calls. Never opens a file or a socket; no part of a running broker uses it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use ringmq_protocol::command::Command;
+use ringmq_protocol::frame;
+
+use crate::boot::{Knowledge, OpenError, Opening};
+use crate::effects::{Effects, Fault};
+use crate::event::{ConnId, CoreId, DiskError, Input, Now, Origin, PeerMessage, ReadId, ShardId};
+use crate::handlers;
+use crate::place::Place;
+use crate::settings::{BrokerSettings, Given, Host, load};
+use crate::shard::Shard;
+use crate::store::recovery::{Found, FoundFile, RangeOf, ReadRange};
+use crate::store::{Checkpoint, IndexBuild, LogOptions, ReadPlan, SegmentBase, Urge, WritePlan};
+
+/// Wall clock of a new harness: 2026-11-21 00:00 UTC.
+pub const START_MS: i64 = 1_795_219_200_000;
+
+/// The files of one shard, as bytes.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    pub segments: BTreeMap<u64, Vec<u8>>,
+    pub indexes: BTreeMap<u64, Vec<u8>>,
+    pub checkpoints: [Option<Vec<u8>>; 2],
+}
+
+impl Disk {
+    /// Bytes of a file; fewer where it ends.
+    pub fn read(&self, range: &ReadRange) -> Vec<u8> {
+        let file = match range.file {
+            RangeOf::Log(base) => self.segments.get(&base.0),
+            RangeOf::Index(base) => self.indexes.get(&base.0),
+        };
+        let file = file.map_or(&[][..], Vec::as_slice);
+        let from = (range.offset as usize).min(file.len());
+        let to = from.saturating_add(range.len as usize).min(file.len());
+        file[from..to].to_vec()
+    }
+
+    /// What recovery is told of the directory.
+    pub fn found(&self) -> Found {
+        let list = |files: &BTreeMap<u64, Vec<u8>>| {
+            files.iter().map(|(base, bytes)| FoundFile { base: SegmentBase(*base), len: bytes.len() as u64 }).collect()
+        };
+        let [even, odd] = &self.checkpoints;
+        Found {
+            segments: list(&self.segments),
+            indexes: list(&self.indexes),
+            checkpoint: Checkpoint::newest([even.as_deref(), odd.as_deref()]),
+        }
+    }
+
+    fn write(&mut self, plan: &WritePlan, bytes: &[u8]) {
+        let file = self.segments.entry(plan.segment.0).or_default();
+        let at = plan.file_offset as usize;
+        if file.len() < at + bytes.len() {
+            file.resize(at + bytes.len(), 0);
+        }
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// One shard with its disk and its share of messages under way.
+#[derive(Debug)]
+pub struct Node {
+    pub shard: Shard,
+    pub disk: Disk,
+    /// Writes given out and not completed, with their bytes.
+    pub writes: VecDeque<(WritePlan, Vec<u8>)>,
+    /// Reads wanted and not served.
+    pub reads: VecDeque<(ReadId, ReadPlan)>,
+    inbox: VecDeque<(ShardId, PeerMessage)>,
+    next_checkpoint: u64,
+}
+
+/// A frame that a client received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub conn: ConnId,
+    pub frame: Vec<u8>,
+}
+
+/// Shards, clients and time.
+#[derive(Debug)]
+pub struct Harness {
+    pub nodes: Vec<Node>,
+    pub now: Now,
+    /// Frames sent to clients and not yet taken, in order.
+    pub received: VecDeque<Received>,
+    /// Connections the broker wants closed.
+    pub closed: Vec<ConnId>,
+    pub faults: Vec<(ShardId, Fault)>,
+    /// Whether reads are served and writes completed as soon as they are wanted.
+    pub eager: bool,
+    settings_text: String,
+    segment_size: u64,
+    tail: u64,
+    epoch: u32,
+    next_slot: u32,
+    out: Effects,
+}
+
+impl Harness {
+    /// A broker on an empty directory. `settings` is broker.conf text.
+    ///
+    /// # Panics
+    /// On settings that are not.
+    pub fn new(shards: u16, settings: &str) -> Self {
+        Harness::with_sizes(shards, settings, 64 << 20, 32 << 20)
+    }
+
+    /// The same with segments and tails of a given size, to reach their ends sooner.
+    ///
+    /// # Panics
+    /// On settings or sizes that are not.
+    pub fn with_sizes(shards: u16, settings: &str, segment_size: u64, tail: u64) -> Self {
+        let mut harness = Harness {
+            nodes: Vec::new(),
+            now: Now { wall_ms: START_MS, mono_us: 1_000_000 },
+            received: VecDeque::new(),
+            closed: Vec::new(),
+            faults: Vec::new(),
+            eager: true,
+            settings_text: settings.to_owned(),
+            segment_size,
+            tail,
+            epoch: 0,
+            next_slot: 0,
+            out: Effects::default(),
+        };
+        let disks = (0..shards).map(|_| Disk::default()).collect();
+        harness.start(disks).expect("an empty directory can be opened");
+        harness
+    }
+
+    fn loaded(&self) -> crate::settings::Loaded<BrokerSettings> {
+        let host = Host { name: "host".to_owned(), home: "/nowhere".to_owned() };
+        let given = Given { file: Some(("broker.conf", &self.settings_text)), flags: &[] };
+        load(&host, given).expect("the settings of a test are right")
+    }
+
+    /// Opens all shards over these disks, as a new start of the process.
+    ///
+    /// # Errors
+    /// What recovery finds wrong.
+    pub fn start(&mut self, disks: Vec<Disk>) -> Result<(), OpenError> {
+        self.epoch += 1;
+        self.nodes.clear();
+        let shards = disks.len() as u16;
+        for (id, disk) in (0..).map(ShardId).zip(disks) {
+            let knowledge = match self.nodes.first() {
+                None => Knowledge::Truth(Box::new(self.loaded())),
+                Some(control) => Knowledge::Copy(Box::new(control.shard.metadata.clone())),
+            };
+            let layout = crate::store::Layout::new(id, self.segment_size).expect("a segment size of a test is right");
+            let options = LogOptions { tail: self.tail, ..LogOptions::new(layout, self.epoch) };
+            let mut opening = Opening::new(id, shards, options, disk.found())?;
+            while let Some(range) = opening.next_read() {
+                opening.supply(&disk.read(&range))?;
+            }
+            let opened = opening.finish(self.now, knowledge);
+            self.nodes.push(Node {
+                shard: opened.shard,
+                disk,
+                writes: VecDeque::new(),
+                reads: VecDeque::new(),
+                inbox: VecDeque::new(),
+                next_checkpoint: opened.next_checkpoint,
+            });
+        }
+        let mut out = std::mem::take(&mut self.out);
+        handlers::control::start(&mut self.nodes[0].shard, self.now, &mut out);
+        self.drain(ShardId::CONTROL, &mut out);
+        self.out = out;
+        self.settle();
+        Ok(())
+    }
+
+    /// Stops without a word and starts again from what the disks hold.
+    ///
+    /// # Errors
+    /// What recovery finds wrong.
+    pub fn crash(&mut self) -> Result<(), OpenError> {
+        let disks = self.nodes.drain(..).map(|node| node.disk).collect();
+        self.received.clear();
+        self.start(disks)
+    }
+
+    /// Stops in order, with everything written and a checkpoint, and starts again.
+    ///
+    /// # Errors
+    /// What recovery finds wrong.
+    pub fn restart(&mut self) -> Result<(), OpenError> {
+        for id in self.ids() {
+            self.apply(id, Input::Stop);
+        }
+        self.settle();
+        self.flush();
+        self.checkpoint();
+        self.crash()
+    }
+
+    /// Writes a checkpoint of every shard; everything appended must be durable.
+    pub fn checkpoint(&mut self) {
+        for node in &mut self.nodes {
+            let checkpoint = node.shard.checkpoint(self.now, node.next_checkpoint);
+            assert!(checkpoint.covered <= node.shard.log.durable(), "flush before a checkpoint");
+            node.disk.checkpoints[(node.next_checkpoint % 2) as usize] = Some(checkpoint.encode());
+            node.next_checkpoint += 1;
+        }
+    }
+
+    /// The shards' names.
+    pub fn ids(&self) -> Vec<ShardId> {
+        (0..self.nodes.len() as u16).map(ShardId).collect()
+    }
+
+    /// One shard.
+    pub fn shard(&mut self, id: ShardId) -> &mut Shard {
+        &mut self.nodes[usize::from(id.0)].shard
+    }
+
+    /// A new connection whose home is this shard.
+    pub fn connect(&mut self, home: ShardId) -> Origin {
+        self.connect_from(home, "127.0.0.1:50000".parse().expect("an address"), "127.0.0.1:10911".parse().expect("an address"))
+    }
+
+    /// A new connection between given addresses.
+    pub fn connect_from(&mut self, home: ShardId, peer: SocketAddr, local: SocketAddr) -> Origin {
+        self.next_slot += 1;
+        let conn = ConnId { core: CoreId(home.0), slot: self.next_slot, generation: 1 };
+        Origin { conn, peer, local }
+    }
+
+    /// A client closes its connection.
+    pub fn disconnect(&mut self, conn: ConnId) {
+        for id in self.ids() {
+            self.apply(id, Input::Closed { conn });
+        }
+        self.settle();
+    }
+
+    /// A frame of a client arrives and everything it causes happens (in eager mode: reads and writes, too).
+    ///
+    /// # Panics
+    /// If the bytes are not one whole frame.
+    pub fn request(&mut self, origin: Origin, bytes: &[u8]) {
+        let home = ShardId(origin.conn.core.0);
+        let cut = frame::split(bytes).expect("a test sends frames").expect("a whole one");
+        let command = Command::parse(cut).expect("with a header");
+        if command.is_response() {
+            self.apply(ShardId::CONTROL, Input::ClientAnswer { origin, command: &command, frame: bytes });
+        } else {
+            match self.nodes[usize::from(home.0)].shard.place(&origin, &command) {
+                Place::Here => self.apply(home, Input::Request { origin, command: &command, frame: bytes }),
+                Place::Shard(other) => {
+                    let message = PeerMessage::Request { origin, frame: bytes.into() };
+                    self.nodes[usize::from(other.0)].inbox.push_back((home, message));
+                }
+            }
+        }
+        self.settle();
+    }
+
+    /// Applies one input to one shard and collects what it wants.
+    pub fn apply(&mut self, id: ShardId, input: Input<'_>) {
+        let mut out = std::mem::take(&mut self.out);
+        self.nodes[usize::from(id.0)].shard.apply(self.now, input, &mut out);
+        self.drain(id, &mut out);
+        self.out = out;
+    }
+
+    fn drain(&mut self, id: ShardId, out: &mut Effects) {
+        for send in &out.sends {
+            let frame = out.bytes[send.start as usize..send.end as usize].to_vec();
+            self.received.push_back(Received { conn: send.conn, frame });
+        }
+        for (to, message) in out.peers.drain(..) {
+            self.nodes[usize::from(to.0)].inbox.push_back((id, message));
+        }
+        self.nodes[usize::from(id.0)].reads.extend(out.reads.drain(..));
+        self.closed.append(&mut out.closes);
+        self.faults.extend(out.fault.take().map(|fault| (id, fault)));
+        out.clear();
+    }
+
+    /// Carries messages between shards until there are none; in eager mode serves reads and writes as well.
+    pub fn settle(&mut self) {
+        loop {
+            let mut busy = self.carry();
+            if self.eager {
+                busy |= self.serve_reads();
+                busy |= self.write_urgent();
+            }
+            if !busy {
+                return;
+            }
+        }
+    }
+
+    /// Delivers one round of messages between shards; `false` if there were none.
+    fn carry(&mut self) -> bool {
+        let mut any = false;
+        for id in self.ids() {
+            while let Some((from, message)) = self.nodes[usize::from(id.0)].inbox.pop_front() {
+                any = true;
+                self.apply(id, Input::Peer { from, message });
+            }
+        }
+        any
+    }
+
+    /// Serves every wanted read; `false` if there were none.
+    pub fn serve_reads(&mut self) -> bool {
+        let mut any = false;
+        for id in self.ids() {
+            while let Some((read, plan)) = self.nodes[usize::from(id.0)].reads.pop_front() {
+                any = true;
+                let disk = &self.nodes[usize::from(id.0)].disk;
+                let mut bytes = Vec::new();
+                for range in plan.ranges() {
+                    let wanted = ReadRange { file: RangeOf::Log(range.segment), offset: range.file_offset, len: range.len };
+                    bytes.extend_from_slice(&disk.read(&wanted));
+                }
+                self.apply(id, Input::Read { id: read, result: Ok(&bytes) });
+            }
+        }
+        any
+    }
+
+    /// Makes the writes that somebody waits for and completes them; `false` if there were none.
+    fn write_urgent(&mut self) -> bool {
+        let mut any = false;
+        for id in self.ids() {
+            let shard = &mut self.nodes[usize::from(id.0)].shard;
+            let urgent = !shard.waiting.is_empty() || shard.control.as_ref().is_some_and(|control| !control.pending.is_empty());
+            if urgent && shard.log.has_unwritten() {
+                self.start_writes(id, Urge::Sync);
+                any |= self.complete_writes(id, Ok(()));
+            }
+        }
+        any
+    }
+
+    /// Gives out every write that may be made now.
+    pub fn start_writes(&mut self, id: ShardId, urge: Urge) {
+        let node = &mut self.nodes[usize::from(id.0)];
+        while let Some(base) = node.shard.log.wanted_segment() {
+            node.disk.segments.entry(base.0).or_default().resize(self.segment_size as usize, 0);
+            node.shard.log.segment_ready(base);
+        }
+        while let Some(plan) = node.shard.log.next_write(urge) {
+            let mut bytes = vec![0; plan.len];
+            node.shard.log.copy_plan(&plan, &mut bytes);
+            node.writes.push_back((plan, bytes));
+        }
+    }
+
+    /// Completes the writes given out, oldest first; `false` if there were none.
+    pub fn complete_writes(&mut self, id: ShardId, result: Result<(), DiskError>) -> bool {
+        let mut any = false;
+        while let Some((plan, bytes)) = self.nodes[usize::from(id.0)].writes.pop_front() {
+            any = true;
+            if result.is_ok() {
+                self.nodes[usize::from(id.0)].disk.write(&plan, &bytes);
+            }
+            self.apply(id, Input::Written { seq: plan.seq, result });
+        }
+        any
+    }
+
+    /// Writes everything on every shard and completes it, indexes of full segments included.
+    pub fn flush(&mut self) {
+        for id in self.ids() {
+            loop {
+                self.start_writes(id, Urge::Stop);
+                if !self.complete_writes(id, Ok(())) {
+                    break;
+                }
+            }
+            let node = &mut self.nodes[usize::from(id.0)];
+            while let Some(sealed) = node.shard.log.take_sealed() {
+                let base = sealed.base();
+                let mut build = IndexBuild::new(node.shard.log.layout(), sealed);
+                let durable = node.shard.log.durable();
+                while !build.step(&mut node.shard.queues, &mut node.shard.index, durable) {}
+                node.disk.indexes.insert(base.0, build.finish());
+            }
+        }
+        self.settle();
+    }
+
+    /// Lets time pass, ticking every shard at each of its deadlines on the way.
+    pub fn advance(&mut self, ms: u64) {
+        let end = self.now.mono_us + ms * 1_000;
+        loop {
+            let due = self.nodes.iter().filter_map(|node| node.shard.next_deadline()).min();
+            let next = due.unwrap_or(end).clamp(self.now.mono_us, end);
+            self.move_clock(next);
+            let mut ticked = false;
+            for id in self.ids() {
+                if self.nodes[usize::from(id.0)].shard.next_deadline().is_some_and(|due| due <= next) {
+                    ticked = true;
+                    self.apply(id, Input::Tick);
+                }
+            }
+            self.settle();
+            if next == end && !ticked {
+                return;
+            }
+            if next == end && due.is_none_or(|due| due >= end) {
+                return;
+            }
+        }
+    }
+
+    fn move_clock(&mut self, mono_us: u64) {
+        let passed = mono_us - self.now.mono_us;
+        // Whole milliseconds since the start, so that small steps add up.
+        let before = self.now.mono_us / 1_000;
+        self.now.mono_us += passed;
+        self.now.wall_ms += (self.now.mono_us / 1_000 - before) as i64;
+    }
+
+    /// The next frame a client received, if any.
+    pub fn take(&mut self, conn: ConnId) -> Option<Vec<u8>> {
+        let at = self.received.iter().position(|received| received.conn == conn)?;
+        self.received.remove(at).map(|received| received.frame)
+    }
+}
