@@ -117,6 +117,10 @@ if [ -n "$OURS" ]; then
   verdict before-restart broker_stops_with_0 $code "exit code $code"
   start_broker
   java_run after-restart 5.3.3 --suffix "g$SUFFIX" offsets_after
+  stop_broker || true
+  echo autoCreateTopicEnable=false >> "$RUN/broker.conf"
+  start_broker
+  java_run no-auto-create 5.3.3 --suffix "h$SUFFIX" auto_create_refused
   if [ $MODE = all ]; then
     # A host whose only global address is IPv6: there the Java client's own message ids have 56 digits too.
     if unshare -rn true 2>/dev/null; then
