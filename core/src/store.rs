@@ -5,6 +5,8 @@
 
 pub mod checkpoint;
 pub mod consume_queue;
+#[cfg(test)]
+mod crash;
 pub mod frame;
 pub mod index_file;
 pub mod key_index;

@@ -251,7 +251,6 @@ impl<'a> IndexFile<'a> {
             let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
             queues.drop_topic(topic, at);
         }
-        queues.indexed(self.end);
         for _ in 0..self.queues {
             self.load_run(&mut from, queues)?;
         }
@@ -310,7 +309,7 @@ mod tests {
         for n in 0..count {
             let position = Position(40 + n * (3 * SEGMENT_MIN - 100) / count);
             let slot = queues.open(["a", "b"][n as usize % 2], (n % 5) as u32);
-            queues[slot].push(Entry { position, size: 10, tag_hash: n as i32 }, 1000 + n as i64);
+            queues[slot].push(Entry { position, size: 1, tag_hash: n as i32 }, 1000 + n as i64);
             keys.add(n % 50, position, 1000 + n as i64);
         }
         (queues, keys)

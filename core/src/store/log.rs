@@ -423,15 +423,14 @@ impl CommitLog {
         if self.open.is_some_and(|open| open.start < to) {
             self.seal();
         }
-        let end = roll.filter(|roll| roll.data_end == to).map_or(to, |roll| roll.next);
-        if end != to {
-            self.rolls.pop_front();
-        }
-        let partial = end == to && !to.is_multiple_of(BLOCK);
+        let closed = self.rolls.pop_front_if(|roll| roll.data_end == to);
+        let end = closed.map_or(to, |roll| roll.next);
+        let partial = closed.is_none() && !to.is_multiple_of(BLOCK);
         let seq = self.next_seq;
         self.next_seq += 1;
         self.in_flight.push_back(InFlight { seq, end, partial, done: false });
-        assert!(end > self.written && end <= self.appended && from >= self.tail.start());
+        assert!(self.written < end && end <= self.appended, "{} < {end} <= {}", self.written, self.appended);
+        assert!(from >= self.tail.start(), "{from} is not resident");
         self.written = end;
         let len = (to - from).next_multiple_of(BLOCK) as usize;
         let (from, to) = (Position(from), Position(to));

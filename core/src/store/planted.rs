@@ -11,6 +11,10 @@ pub(crate) enum Planted {
     EarlyDurable,
     /// Recovery takes a frame without comparing its checksum.
     SkipChecksum,
+    /// A start uses the epoch of the one before.
+    KeepEpoch,
+    /// A checkpoint is written before what it covers is durable.
+    EarlyCheckpoint,
 }
 
 impl Planted {

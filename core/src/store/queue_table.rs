@@ -27,26 +27,26 @@ struct Slot {
 struct TopicQueues {
     topic: Box<str>,
     queues: Vec<(u32, QueueSlot)>,
+    dropped: Option<Dropped>,
 }
 
-/// Where the log says that a topic's queues end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Drop {
-    pub(crate) at: Position,
-    pub(crate) topic: Box<str>,
+/// A topic that was dropped. The index of a segment before the drop must still tell its messages: should the drop itself
+/// be lost in a crash, they are all there again. So its queues are kept until those indexes are made.
+#[derive(Debug)]
+struct Dropped {
+    at: Position,
+    queues: Vec<(u32, ConsumeQueue)>,
 }
 
 /// All queues of one shard.
 #[derive(Debug, Default)]
 pub struct QueueTable {
     by_name: Map<Box<str>, u32>,
-    /// Listed by number, so that a walk can pause and go on. `None` was dropped and is used again.
+    /// Listed by number, so that a walk can pause and go on. `None` is free to be used again.
     topics: Vec<Option<TopicQueues>>,
     free_topics: Vec<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Drops in segments that have no index yet; the index must tell them.
-    drops: Vec<Drop>,
 }
 
 impl QueueTable {
@@ -104,7 +104,7 @@ impl QueueTable {
             self.topics.push(None);
             u32::try_from(self.topics.len() - 1).expect("memory ends before 2^32 topics")
         });
-        self.topics[number as usize] = Some(TopicQueues { topic: topic.into(), queues: Vec::new() });
+        self.topics[number as usize] = Some(TopicQueues { topic: topic.into(), queues: Vec::new(), dropped: None });
         self.by_name.insert(topic.into(), number);
         number
     }
@@ -124,16 +124,16 @@ impl QueueTable {
     /// Forgets all queues of a topic, as the `QueuesDropped` record at `at` in this shard's log says. Their slots stop
     /// answering.
     pub fn drop_topic(&mut self, topic: &str, at: Position) {
-        self.drops.push(Drop { at, topic: topic.into() });
         let Some(number) = self.by_name.remove(topic) else { return };
-        self.free_topics.push(number);
-        let listed = self.topics[number as usize].take().expect("a named topic is listed");
-        for (_, slot) in listed.queues {
+        let listed = self.topics[number as usize].as_mut().expect("a named topic is listed");
+        let mut queues = Vec::with_capacity(listed.queues.len());
+        for (id, slot) in std::mem::take(&mut listed.queues) {
             let place = &mut self.slots[slot.index as usize];
             place.generation = place.generation.wrapping_add(1);
-            place.queue = None;
+            queues.push((id, place.queue.take().expect("a listed queue is open")));
             self.free.push(slot.index);
         }
+        listed.dropped = Some(Dropped { at, queues });
     }
 
     /// A topic's queues in ascending number.
@@ -144,29 +144,48 @@ impl QueueTable {
 
     /// Every queue with its topic and number, in an order that depends only on what was done to the table.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
-        (0..self.topics.len()).flat_map(|number| self.nth_topic(number, 0))
+        (0..self.topics.len()).flat_map(|number| self.nth_topic(number))
     }
 
-    /// How far [`QueueTable::nth_topic`] counts.
-    pub(crate) fn topic_numbers(&self) -> usize {
-        self.topics.len()
-    }
-
-    /// The queues, from number `from` on, of the topic listed at `number`, if there is one.
-    pub(crate) fn nth_topic(&self, number: usize, from: u32) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
-        let listed = self.topics[number].as_ref();
-        listed.into_iter().flat_map(move |listed| {
-            let start = listed.queues.partition_point(|(id, _)| *id < from);
-            listed.queues[start..].iter().map(|(id, slot)| {
+    /// The queues of the topic listed at `number`.
+    fn nth_topic(&self, number: usize) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
+        self.topics[number].iter().flat_map(|listed| {
+            listed.queues.iter().map(|(id, slot)| {
                 let queue = self.slots[slot.index as usize].queue.as_ref();
                 (&*listed.topic, *id, queue.expect("a listed queue is open"))
             })
         })
     }
 
-    /// The drops that the log has in `from..to`: the index of that segment takes them over.
-    pub(crate) fn take_drops(&mut self, from: u64, to: u64) -> Vec<Drop> {
-        self.drops.extract_if(.., |drop| (from..to).contains(&drop.at.0)).collect()
+    /// How far [`QueueTable::nth_as_of`] counts.
+    pub(crate) fn topic_numbers(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// The queues, from number `from` on, that the topic listed at `number` had when the log ended at `end`.
+    pub(crate) fn nth_as_of(&self, number: usize, from: u32, end: u64) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
+        let listed = self.topics[number].as_ref();
+        let buried = listed.and_then(|listed| Some((&*listed.topic, listed.dropped.as_ref().filter(|drop| drop.at.0 >= end)?)));
+        let buried = buried.into_iter().flat_map(|(topic, drop)| drop.queues.iter().map(move |(id, queue)| (topic, *id, queue)));
+        self.nth_topic(number).chain(buried).skip_while(move |(_, id, _)| *id < from)
+    }
+
+    /// The topics that the log drops in `from..to`, and where.
+    pub(crate) fn drops(&self, from: u64, to: u64) -> impl Iterator<Item = (&str, Position)> + '_ {
+        let listed = self.topics.iter().flatten();
+        let drops = listed.filter_map(|listed| Some((&*listed.topic, listed.dropped.as_ref()?.at)));
+        drops.filter(move |(_, at)| (from..to).contains(&at.0))
+    }
+
+    /// All segments below `end` have an index: what was dropped there is told by it and can be forgotten.
+    pub(crate) fn indexed(&mut self, end: u64) {
+        for (number, place) in self.topics.iter_mut().enumerate() {
+            let told = place.as_ref().and_then(|listed| listed.dropped.as_ref()).is_some_and(|drop| drop.at.0 < end);
+            if told {
+                *place = None;
+                self.free_topics.push(number as u32);
+            }
+        }
     }
 
     /// Every queue, to change: recovery makes all of them visible.

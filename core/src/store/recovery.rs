@@ -10,7 +10,7 @@ mod witness;
 use ringmq_protocol::offset::Position;
 
 use self::frames::Next;
-pub use self::outcome::{Recovered, RecoveryError, RecoveryReport, Visitor, Why};
+pub use self::outcome::{Malformed, Recovered, RecoveryError, RecoveryReport, Visitor, Why};
 use super::checkpoint::Checkpoint;
 use super::index_file::IndexFile;
 use super::key_index::KeyIndex;
@@ -59,8 +59,9 @@ enum Stage {
     Index { n: usize },
     /// The frames of the `n`-th segment from stream offset `at` on; a frame needs `need` bytes at once.
     Replay { n: usize, at: u64, need: u64 },
-    /// The log seems to end at `end` in the `n`-th segment: look for a frame that proves otherwise, here or in the next.
-    Witness { n: usize, end: u64, next: bool },
+    /// The log seems to end at `end` in the `n`-th segment: look into segment `look`, this or a later one, for a frame that
+    /// proves otherwise.
+    Witness { n: usize, end: u64, look: usize },
     Done { end: u64 },
 }
 
@@ -182,7 +183,7 @@ impl Recovery {
                 let offset = (at - base.0) - (at - base.0) % BLOCK;
                 Some(ReadRange { file: RangeOf::Log(base), offset, len: need.min(len.saturating_sub(offset)) })
             }
-            Stage::Witness { n, end, next } => Some(witness::range(&self.segments, n, end, next)),
+            Stage::Witness { n, end, look } => Some(witness::range(&self.segments, n, end, look)),
             Stage::Done { .. } => None,
         }
     }
@@ -195,7 +196,7 @@ impl Recovery {
         self.stage = match self.stage {
             Stage::Index { n } => self.take_index(n, bytes),
             Stage::Replay { n, at, need } => self.take_frames(n, at, need, bytes, visitor)?,
-            Stage::Witness { n, end, next } => self.look_for_witness(n, end, next, bytes)?,
+            Stage::Witness { n, end, look } => self.look_for_witness(n, end, look, bytes)?,
             done @ Stage::Done { .. } => done,
         };
         Ok(())
@@ -213,6 +214,9 @@ impl Recovery {
             return Stage::Replay { n, at: base.0, need: RECOVERY_READ };
         };
         self.last_epoch = self.last_epoch.max(epoch);
+        if self.unindexed.is_empty() {
+            self.queues.indexed(self.options.layout.end_of(base));
+        }
         self.report.loaded += 1;
         self.begin(n + 1)
     }
@@ -265,10 +269,10 @@ impl Recovery {
     /// A segment was read to its end: it needs an index, unless it has one that was merely too new to start from.
     fn note_unindexed(&mut self, sealed: Sealed) {
         let has_index = self.indexes.binary_search_by_key(&sealed.base(), |index| index.base).is_ok();
-        if has_index && !self.report.rebuilt.contains(&sealed.base()) {
-            self.queues.take_drops(sealed.base().0, sealed.end());
-        } else {
+        if !has_index || self.report.rebuilt.contains(&sealed.base()) {
             self.unindexed.push(sealed);
+        } else if self.unindexed.is_empty() {
+            self.queues.indexed(sealed.end());
         }
     }
 
@@ -277,7 +281,7 @@ impl Recovery {
         if at < self.known_durable {
             return Err(self.corrupt(n, at, Why::BelowDurable { durable: Position(self.known_durable) }));
         }
-        Ok(Stage::Witness { n, end: at, next: false })
+        Ok(Stage::Witness { n, end: at, look: n })
     }
 
     fn corrupt(&self, n: usize, at: u64, why: Why) -> RecoveryError {

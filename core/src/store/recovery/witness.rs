@@ -9,35 +9,39 @@ use super::super::limits::{BLOCK, IN_FLIGHT_SPAN, WITNESS_SPAN};
 use super::outcome::{RecoveryError, Why};
 use super::{FoundFile, RangeOf, ReadRange, Recovery, Stage};
 
-/// Where to look: behind `end` in the `n`-th segment, or at the beginning of the one after it.
-pub(super) fn range(segments: &[FoundFile], n: usize, end: u64, next: bool) -> ReadRange {
-    let FoundFile { base, len } = segments[n + usize::from(next)];
-    let offset = if next { 0 } else { (end - base.0) - (end - base.0) % BLOCK };
+/// Where to look: behind `end` in the `n`-th segment, or at the beginning of one after it.
+pub(super) fn range(segments: &[FoundFile], n: usize, end: u64, look: usize) -> ReadRange {
+    let FoundFile { base, len } = segments[look];
+    let offset = if look == n { (end - base.0) - (end - base.0) % BLOCK } else { 0 };
     ReadRange { file: RangeOf::Log(base), offset, len: WITNESS_SPAN.min(len.saturating_sub(offset)) }
 }
 
 impl Recovery {
-    pub(super) fn look_for_witness(&mut self, n: usize, end: u64, next: bool, bytes: &[u8]) -> Result<Stage, RecoveryError> {
-        let ReadRange { offset, .. } = range(&self.segments, n, end, next);
-        let from = self.segments[n + usize::from(next)].base.0 + offset;
-        // The frame at `end`, as far as its header tells: how much must have been durable for it to have been whole.
-        let claimed = bytes.get((end.saturating_sub(from)) as usize..).filter(|_| !next).and_then(UnverifiedFrame::parse);
-        let claimed = claimed.filter(|frame| frame.claimed().position == end);
-        let whole_at = end + claimed.map_or(HEADER as u64, |frame| frame.claimed().total());
-        for header in frames(bytes, from, self.options.seed).filter(|header| header.position > end) {
-            let shard = header.shard == self.options.layout.shard().0;
-            // Writes of a segment's successor may be in flight together with those of the segment; only claims count there.
-            let reach = header.position + header.total();
-            let behind = if next { 0 } else { reach.saturating_sub(IN_FLIGHT_SPAN + BLOCK) };
-            if shard && (header.durable > end || behind >= whole_at) {
+    pub(super) fn look_for_witness(&mut self, n: usize, end: u64, look: usize, bytes: &[u8]) -> Result<Stage, RecoveryError> {
+        let ReadRange { offset, .. } = range(&self.segments, n, end, look);
+        let base = self.segments[look].base.0;
+        // Where the frame at `end` would have been whole, as far as its header tells. From a later segment's point of view
+        // that is in the segments before it, wherever those end.
+        let whole_at = if look == n { whole_at(bytes, base + offset, end) } else { base };
+        for header in frames(bytes, base + offset, self.options.seed).filter(|header| header.position > end) {
+            let proven = (header.position + header.total()).saturating_sub(IN_FLIGHT_SPAN + BLOCK);
+            let ours = header.shard == self.options.layout.shard().0;
+            if ours && (header.durable > end || proven >= whole_at) {
                 return Err(self.corrupt(n, end, Why::Witness { witness: Position(header.position) }));
             }
         }
-        if !next && n + 1 < self.segments.len() {
-            return Ok(Stage::Witness { n, end, next: true });
+        if look + 1 < self.segments.len() {
+            return Ok(Stage::Witness { n, end, look: look + 1 });
         }
         Ok(Stage::Done { end })
     }
+}
+
+/// The end of the frame that starts at `end` in `bytes`, or the least it can be if there is no header.
+fn whole_at(bytes: &[u8], from: u64, end: u64) -> u64 {
+    let frame = bytes.get((end - from) as usize..).and_then(UnverifiedFrame::parse);
+    let claimed = frame.filter(|frame| frame.claimed().position == end).map(|frame| frame.claimed().total());
+    end + claimed.unwrap_or(HEADER as u64)
 }
 
 /// The whole frames in `bytes`, which were read from stream offset `from`, that are where they say.
