@@ -4,6 +4,7 @@
 //! REQUEST_CODE_NOT_SUPPORTED with its name. Never decodes more than topic, queue id and physical offset.
 
 use ringmq_protocol::command::Command;
+use ringmq_protocol::names::TopicKind;
 use ringmq_protocol::offset::WireOffset;
 use ringmq_protocol::request_code::RequestCode;
 use ringmq_protocol::response_code::ResponseCode;
@@ -12,7 +13,7 @@ use ringmq_protocol::text::Text;
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::event::{Origin, ShardId};
 use crate::gather;
-use crate::handlers::{offset, pull, query, reply, send, send_back, transaction};
+use crate::handlers::{client, lock, offset, pull, query, reply, send, send_back, transaction};
 use crate::limits::RETRY_TOPIC_MAX;
 use crate::place::{Place, Rule};
 use crate::shard::Shard;
@@ -57,6 +58,12 @@ routes! {
     GetEarliestMsgStoretime => offset::earliest_store_time, Rule::Queue;
     ViewMessageById => query::view, Rule::Log("offset");
     QueryMessage => gather::ask_all, Rule::All;
+    HeartBeat => client::heartbeat, Rule::Control;
+    UnregisterClient => client::unregister, Rule::Control;
+    CheckClientConfig => client::check_config, Rule::Control;
+    GetConsumerListByGroup => client::consumer_list, Rule::Control;
+    LockBatchMq => lock::lock, Rule::Control;
+    UnlockBatchMq => lock::unlock, Rule::Control;
 }
 
 /// The handler of a request code, if it is served.
@@ -78,21 +85,29 @@ pub(crate) fn place(shard: &Shard, _origin: &Origin, command: &Command<'_>) -> P
     let owner = match route.rule {
         Rule::Here | Rule::All => None,
         Rule::Control => Some(ShardId::CONTROL),
-        Rule::Queue | Rule::AnyQueue => owner_of_queue(shard, command),
+        rule @ (Rule::Queue | Rule::AnyQueue) => owner_of_queue(shard, rule, command),
         Rule::Log(field) => command.ext.get(field).and_then(|text| owner_of_offset(shard, text)),
     };
     owner.filter(|owner| *owner != shard.id).map_or(Place::Here, Place::Shard)
 }
 
 /// The shard of the queue that a request names; with a negative queue id one of the topic's, this one if it has any.
-fn owner_of_queue(shard: &Shard, command: &Command<'_>) -> Option<ShardId> {
+fn owner_of_queue(shard: &Shard, rule: Rule, command: &Command<'_>) -> Option<ShardId> {
     let (mut topic, mut queue) = (None, None);
-    command.ext.each(|key, value| match key {
-        "topic" | "b" => topic = Some(value),
-        "queueId" | "e" => queue = Some(value),
-        _ => {}
-    });
-    let config = shard.metadata.topics.get(topic?.decode_in(&mut [0; RETRY_TOPIC_MAX])?)?;
+    for (key, value) in command.ext.iter() {
+        match key.as_plain() {
+            Some("topic" | "b") => topic = Some(value),
+            Some("queueId" | "e") => queue = Some(value),
+            _ => {}
+        }
+    }
+    let mut scratch = [0; RETRY_TOPIC_MAX];
+    let topic = topic?.decode_in(&mut scratch)?;
+    // Whether a retry goes to the dead letters depends on the group's queue locks, which only that shard knows.
+    if rule == Rule::AnyQueue && matches!(TopicKind::parse(topic), TopicKind::Retry(_)) {
+        return Some(ShardId::CONTROL);
+    }
+    let config = shard.metadata.topics.get(topic)?;
     match u32::try_from(queue?.parse_i32()?) {
         Ok(queue) => config.shard_of(queue),
         Err(_) => {

@@ -134,7 +134,9 @@ pub(crate) fn answered(shard: &mut Shard, origin: &Origin, command: &Command<'_>
             // As it is, whatever the code: only the correlation and the spelling are the asker's own.
             let remark = command.remark.map(|remark| remark.to_cow());
             let head = Head { remark: remark.as_deref(), ..Head::response(to.spelling, command.code, to.opaque) };
-            let fields = |fields: &mut Encoder<'_>| command.ext.each(|key, value| fields.text(key, value));
+            let fields = |fields: &mut Encoder<'_>| {
+                command.ext.iter().for_each(|(key, value)| fields.text(&key.to_cow(), value));
+            };
             out.frame(to.conn, &head, fields, |body| body.extend_from_slice(command.body));
         }
         Waiter::Shard { shard, id } => {
