@@ -39,7 +39,7 @@ func (f *filler) send(n int) {
 	}
 }
 
-// lastRound says from how many queues a consumer got messages numbered from or later.
+// queuesSince says from which queues a consumer got messages numbered "from" or later.
 func queuesSince(got *received, from int) map[int]bool {
 	queues := map[int]bool{}
 	for _, m := range got.list() {
