@@ -4,7 +4,13 @@
 //! handler is `routes.rs`'s table. No handler reads a clock, allocates on the success path of SEND or PULL, or panics
 //! on anything a client sent.
 
+pub mod assignment;
+pub mod client;
+pub mod config;
+pub mod connection;
 pub mod control;
+pub mod group_admin;
+pub mod lock;
 pub mod offset;
 pub mod pull;
 pub mod push;
@@ -17,6 +23,7 @@ pub mod send;
 pub mod send_back;
 pub mod stamp;
 pub mod subscription;
+pub mod topic_admin;
 pub mod topic_drop;
 pub mod topic_wait;
 pub mod transaction;

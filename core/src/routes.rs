@@ -13,7 +13,7 @@ use ringmq_protocol::text::Text;
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::event::{Origin, ShardId};
 use crate::gather;
-use crate::handlers::{client, lock, offset, pull, query, reply, send, send_back, transaction};
+use crate::handlers::{assignment, client, config, connection, group_admin, lock, offset, pull, query, reply, send, send_back, topic_admin, transaction};
 use crate::limits::RETRY_TOPIC_MAX;
 use crate::place::{Place, Rule};
 use crate::shard::Shard;
@@ -64,6 +64,27 @@ routes! {
     GetConsumerListByGroup => client::consumer_list, Rule::Control;
     LockBatchMq => lock::lock, Rule::Control;
     UnlockBatchMq => lock::unlock, Rule::Control;
+    QueryAssignment => assignment::query, Rule::Control;
+    SetMessageRequestMode => assignment::set_mode, Rule::Control;
+    GetAllMessageRequestMode => assignment::all_modes, Rule::Control;
+    UpdateAndCreateTopic => topic_admin::put, Rule::Control;
+    UpdateAndCreateTopicList => topic_admin::put_list, Rule::Control;
+    DeleteTopicInBroker => topic_admin::delete, Rule::Control;
+    GetAllTopicConfig => topic_admin::all, Rule::Control;
+    GetTopicConfig => topic_admin::get, Rule::Control;
+    GetSystemTopicListFromBroker => topic_admin::system_list, Rule::Control;
+    UpdateAndCreateSubscriptiongroup => group_admin::put, Rule::Control;
+    UpdateAndCreateSubscriptiongroupList => group_admin::put_list, Rule::Control;
+    DeleteSubscriptiongroup => group_admin::delete, Rule::Control;
+    GetAllSubscriptiongroupConfig => group_admin::all, Rule::Control;
+    GetSubscriptiongroupConfig => group_admin::get, Rule::Control;
+    GetConsumerConnectionList => connection::consumers, Rule::Control;
+    GetProducerConnectionList => connection::producers, Rule::Control;
+    GetAllProducerInfo => connection::all_producers, Rule::Control;
+    QuerySubscriptionByConsumer => connection::subscription, Rule::Control;
+    GetConsumerRunningInfo => connection::running_info, Rule::Control;
+    GetBrokerConfig => config::get, Rule::Control;
+    UpdateBrokerConfig => config::update, Rule::Control;
 }
 
 /// The handler of a request code, if it is served.

@@ -66,6 +66,12 @@ impl Pending {
         self.version
     }
 
+    /// The version of the last change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// A shard has applied everything up to this version.
     pub fn confirm(&mut self, shard: ShardId, version: u64) {
         assert!(version <= self.version, "a shard confirms what was sent");

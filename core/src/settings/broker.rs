@@ -219,8 +219,6 @@ settings! {
             "Whether send answers tell clients to trace (TRACE_ON).";
         "enableMixedMessageType" enable_mixed_message_type: bool = false, Form::Flag, AnyTime,
             "Allow topics with message.type MIXED.";
-        "clearRetryTopicWhenDeleteTopic" clear_retry_topic_when_delete_topic: bool = true, Form::Flag, AnyTime,
-            "Deleting a topic also deletes the retry topics that pop consumers made for it.";
     }
 
     section consuming: ConsumingSettings "Consumers" {

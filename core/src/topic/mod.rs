@@ -29,6 +29,9 @@ use crate::event::ShardId;
 /// Most queues of one topic: each costs a shard number here and a line in every statistics answer.
 pub const QUEUES_PER_TOPIC_MAX: u32 = 65_536;
 
+/// Most topics of a broker: one costs about 300 bytes on every shard, and an entry in every name server.
+pub const TOPICS_MAX: usize = 1_048_576;
+
 /// What a topic is for; decided once, from its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicKind {
