@@ -43,17 +43,6 @@ pub struct Command<'a> {
     pub spelling: Spelling,
 }
 
-/// The fixed members of a header while it is being read.
-#[derive(Default)]
-pub(crate) struct Head<'a> {
-    pub(crate) code: i32,
-    pub(crate) language: Language,
-    pub(crate) version: i32,
-    pub(crate) opaque: i32,
-    pub(crate) flag: i32,
-    pub(crate) remark: Option<Text<'a>>,
-}
-
 impl<'a> Command<'a> {
     /// Reads the header of a frame.
     ///
@@ -62,15 +51,23 @@ impl<'a> Command<'a> {
     /// boundary is still known, but the opaque is not to be trusted: close the connection.
     #[inline]
     pub fn parse(frame: Frame<'a>) -> Result<Self, CommandError> {
-        let mut head = Head::default();
-        let mut ext = Ext::over(frame.header);
-        match frame.spelling {
-            Spelling::Json => ext::json::parse(frame.header, &mut head, &mut ext)?,
-            Spelling::Binary => ext::binary::parse(frame.header, &mut head, &mut ext)?,
+        let Frame { header, body, spelling, .. } = frame;
+        let mut command = Command {
+            code: 0,
+            language: Language::default(),
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+            ext: Ext::over(header),
+            body,
+            spelling,
+        };
+        match spelling {
+            Spelling::Json => ext::json::parse(header, &mut command)?,
+            Spelling::Binary => ext::binary::parse(header, &mut command)?,
         }
-        let Head { code, language, version, opaque, flag, remark } = head;
-        let Frame { body, spelling, .. } = frame;
-        Ok(Command { code, language, version, opaque, flag, remark, ext, body, spelling })
+        Ok(command)
     }
 
     /// Whether this answers a request of ours.

@@ -6,7 +6,9 @@
 
 pub(crate) mod binary;
 pub(crate) mod json;
+mod marks;
 
+use crate::key_table::KeyTable;
 use crate::text::Text;
 use arrayvec::ArrayVec;
 use std::fmt;
@@ -36,6 +38,13 @@ impl Span {
     pub(crate) fn new(at: usize, end: usize, escaped: bool) -> Self {
         let len = (end - at) as u32;
         Span { at: at as u32, len: if escaped { len | ESCAPED } else { len } }
+    }
+
+    /// The bytes of the header it covers.
+    #[inline(always)]
+    fn range(self) -> std::ops::Range<usize> {
+        let at = self.at as usize;
+        at..at + (self.len & !ESCAPED) as usize
     }
 }
 
@@ -77,9 +86,7 @@ impl<'a> Ext<'a> {
     /// header, which the parsers rule out.
     #[inline]
     pub(crate) fn text(&self, span: Span) -> Text<'a> {
-        let at = span.at as usize;
-        let end = at + (span.len & !ESCAPED) as usize;
-        let Some(bytes) = self.header.get(at..end) else {
+        let Some(bytes) = self.header.get(span.range()) else {
             return Text::EMPTY;
         };
         // SAFETY: every span was made by `json` or `binary`. `json` validates the whole header as
@@ -104,22 +111,34 @@ impl<'a> Ext<'a> {
         self.entries.iter().map(|entry| (self.text(entry.key), self.text(entry.value)))
     }
 
-    /// Calls `visit` for every entry whose key can be a field name.
+    /// For each field of a header where its value is, for [`Ext::located`]. Of a repeated key the last
+    /// one counts.
     #[inline]
-    pub fn each(&self, mut visit: impl FnMut(&str, Text<'a>)) {
-        for entry in &self.entries {
-            let value = self.text(entry.value);
+    pub(crate) fn locate<const FIELDS: usize>(&self, table: &KeyTable) -> [u8; FIELDS] {
+        let mut found = [0; FIELDS];
+        for (index, entry) in self.entries.iter().enumerate() {
             let key = self.text(entry.key);
-            match key.as_plain() {
-                Some(key) => visit(key, value),
-                None => {
-                    let mut scratch = [0; ESCAPED_KEY_LIMIT];
-                    if let Some(key) = key.decode_in(&mut scratch) {
-                        visit(key, value);
-                    }
-                }
+            let field = match key.as_plain() {
+                Some(key) => table.find(key),
+                None => self.find_escaped(key, table),
+            };
+            if let Some(place) = field.and_then(|field| found.get_mut(field)) {
+                *place = index as u8 + 1;
             }
         }
+        found
+    }
+
+    #[cold]
+    fn find_escaped(&self, key: Text<'a>, table: &KeyTable) -> Option<usize> {
+        table.find(key.decode_in(&mut [0; ESCAPED_KEY_LIMIT])?)
+    }
+
+    /// The value that [`Ext::locate`] found for a field.
+    #[inline(always)]
+    pub(crate) fn located(&self, place: u8) -> Option<Text<'a>> {
+        let entry = self.entries.get(usize::from(place).wrapping_sub(1))?;
+        Some(self.text(entry.value))
     }
 
     /// The value of one key. For a whole header use `Header::decode`, which walks the list once.

@@ -104,7 +104,7 @@ pub trait Field<'a>: Sized {
 impl<'a> Field<'a> for Text<'a> {
     const EXPECTED: &'static str = "a string";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         Some(text)
     }
@@ -118,7 +118,7 @@ impl<'a> Field<'a> for Text<'a> {
 impl<'a> Field<'a> for i32 {
     const EXPECTED: &'static str = "a 32-bit integer";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         text.parse_i32()
     }
@@ -132,7 +132,7 @@ impl<'a> Field<'a> for i32 {
 impl<'a> Field<'a> for i64 {
     const EXPECTED: &'static str = "a 64-bit integer";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         text.parse_i64()
     }
@@ -146,7 +146,7 @@ impl<'a> Field<'a> for i64 {
 impl<'a> Field<'a> for bool {
     const EXPECTED: &'static str = "true or false";
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         text.parse_bool()
     }
@@ -162,7 +162,7 @@ impl<'a> Field<'a> for bool {
 impl<'a, T: Field<'a>> Field<'a> for Option<T> {
     const EXPECTED: &'static str = T::EXPECTED;
 
-    #[inline]
+    #[inline(always)]
     fn read(text: Text<'a>) -> Option<Self> {
         match T::read(text) {
             None if text.is_empty() => Some(None),
@@ -179,7 +179,7 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
 }
 
 /// Reads one field that must be there.
-#[inline]
+#[inline(always)]
 pub fn required<'a, T: Field<'a>>(field: &'static str, value: Option<Text<'a>>) -> Result<T, HeaderError> {
     let Some(text) = value else {
         return Err(HeaderError::missing(field));
@@ -188,7 +188,7 @@ pub fn required<'a, T: Field<'a>>(field: &'static str, value: Option<Text<'a>>) 
 }
 
 /// Reads one field that may be absent, in which case it is `default`.
-#[inline]
+#[inline(always)]
 pub fn or_default<'a, T: Field<'a>>(
     field: &'static str,
     value: Option<Text<'a>>,
@@ -242,15 +242,21 @@ macro_rules! header {
         where
             $('h: $life, $life: 'h,)?
         {
-            #[inline]
             fn decode(ext: &$crate::ext::Ext<'h>) -> Result<Self, $crate::header::HeaderError> {
-                $(let mut $field: Option<$crate::text::Text<'h>> = None;)*
-                ext.each(|key, value| match key {
-                    $($wire $(| $alias)* => $field = Some(value),)*
-                    _ => {}
-                });
+                // Numbers the fields.
+                #[allow(non_camel_case_types)]
+                enum At { $($field,)* Count }
+                const ROWS: &[(&str, u8)] = &[$(
+                    ($wire, At::$field as u8),
+                    $(($alias, At::$field as u8),)*
+                )*];
+                static TABLE: $crate::key_table::KeyTable = $crate::key_table::KeyTable::of(ROWS);
+                let found: [u8; At::Count as usize] = ext.locate(&TABLE);
                 Ok(Self {
-                    $($field: $crate::header!(@read $kind $(($default))? $wire, $field),)*
+                    $($field: {
+                        let value = ext.located(found[At::$field as usize]);
+                        $crate::header!(@read $kind $(($default))? $wire, value)
+                    },)*
                 })
             }
 
@@ -261,13 +267,13 @@ macro_rules! header {
             }
         }
     )*};
-    (@read required $wire:literal, $field:ident) => {
-        $crate::header::required($wire, $field)?
+    (@read required $wire:literal, $value:ident) => {
+        $crate::header::required($wire, $value)?
     };
-    (@read optional $wire:literal, $field:ident) => {
-        $crate::header::or_default($wire, $field, None)?
+    (@read optional $wire:literal, $value:ident) => {
+        $crate::header::or_default($wire, $value, None)?
     };
-    (@read default($default:expr) $wire:literal, $field:ident) => {
-        $crate::header::or_default($wire, $field, $default)?
+    (@read default($default:expr) $wire:literal, $value:ident) => {
+        $crate::header::or_default($wire, $value, $default)?
     };
 }

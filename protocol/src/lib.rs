@@ -11,6 +11,7 @@ pub mod header;
 pub mod headers;
 pub mod hosts;
 pub mod ids;
+mod key_table;
 pub mod language;
 pub mod names;
 pub mod offset;

@@ -120,19 +120,21 @@ impl<'a> Text<'a> {
     }
 
     /// As a 32-bit integer, the way Java's `Integer.parseInt` reads it.
-    #[inline]
+    #[inline(always)]
     pub fn parse_i32(&self) -> Option<i32> {
         i32::try_from(self.parse_i64()?).ok()
     }
 
     /// As a 64-bit integer, the way Java's `Long.parseLong` reads it.
-    #[inline]
+    #[inline(always)]
     pub fn parse_i64(&self) -> Option<i64> {
-        if self.escaped {
-            let mut scratch = [0; 24];
-            return parse_decimal(self.decode_in(&mut scratch)?.as_bytes());
-        }
-        parse_decimal(self.raw.as_bytes())
+        if self.escaped { self.parse_escaped() } else { parse_decimal(self.raw.as_bytes()) }
+    }
+
+    #[cold]
+    fn parse_escaped(&self) -> Option<i64> {
+        let mut scratch = [0; 24];
+        parse_decimal(self.decode_in(&mut scratch)?.as_bytes())
     }
 
     /// As a boolean; any case, because Python clients write `True`.
@@ -214,18 +216,23 @@ fn emit_unicode<'r>(rest: &'r [u8], emit: &mut impl FnMut(&[u8])) -> &'r [u8] {
 }
 
 /// The value of four hexadecimal digits.
+#[inline]
 pub(crate) fn hex4(digits: Option<&[u8]>) -> Option<u32> {
-    let digits = digits?;
+    let digits: [u8; 4] = digits?.try_into().ok()?;
+    // Control characters first: they are what is escaped in practice.
+    if let [b'0', b'0', b'0', digit @ b'0'..=b'9'] = digits {
+        return Some(u32::from(digit - b'0'));
+    }
     let mut value = 0;
-    for &digit in digits {
+    for digit in digits {
         value = value << 4 | char::from(digit).to_digit(16)?;
     }
-    (digits.len() == 4).then_some(value)
+    Some(value)
 }
 
 /// Decimal digits with an optional sign, as Java's `Long.parseLong` takes them.
 #[inline]
-fn parse_decimal(bytes: &[u8]) -> Option<i64> {
+pub(crate) fn parse_decimal(bytes: &[u8]) -> Option<i64> {
     let (negative, digits) = match bytes.split_first()? {
         (b'-', digits) => (true, digits),
         (b'+', digits) => (false, digits),

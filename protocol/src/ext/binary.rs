@@ -12,7 +12,7 @@
 //! Never copies a value; keys and values become spans after their UTF-8 was checked.
 
 use super::{Ext, Span};
-use crate::command::{CommandError, Head, RESPONSE_FLAG};
+use crate::command::{Command, CommandError};
 use crate::language::Language;
 use crate::text::Text;
 use crate::wire::Reader;
@@ -20,50 +20,61 @@ use crate::wire::Reader;
 /// `200050 - 3442`: the code is an int16 on the wire, so the POP family arrives modulo 65536.
 const POP_WRAP: i32 = 3 << 16;
 
-/// Reads a binary header into its fixed members and its extension fields.
+/// Reads a binary header into the fixed members and the extension fields of `command`.
 #[inline]
-pub(crate) fn parse<'a>(header: &'a [u8], head: &mut Head<'a>, ext: &mut Ext<'a>) -> Result<(), CommandError> {
-    read(header, head, ext).unwrap_or(Err(CommandError::BinaryTooShort))
+pub(crate) fn parse<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), CommandError> {
+    let mut reader = Reader::new(header);
+    let block = fixed(&mut reader, command).ok_or(CommandError::BinaryTooShort)?;
+    if let Some(remark) = block.remark {
+        let remark = std::str::from_utf8(remark).map_err(|_| CommandError::NotUtf8)?;
+        command.remark = Some(Text::plain(remark));
+    }
+    // What follows the block is ignored, as RocketMQ does; a block longer than the header is not.
+    let header = header.get(..block.end).ok_or(CommandError::BinaryTooShort)?;
+    entries(header, reader.position(), &mut command.ext)
+}
+
+/// What comes before the entries, apart from what is in the command already.
+struct Fixed<'a> {
+    remark: Option<&'a [u8]>,
+    /// Where the entries end.
+    end: usize,
 }
 
 /// `None` when the header ends before the field it announces.
-fn read<'a>(header: &'a [u8], head: &mut Head<'a>, ext: &mut Ext<'a>) -> Option<Result<(), CommandError>> {
-    let mut reader = Reader::new(header);
+#[inline]
+fn fixed<'a>(reader: &mut Reader<'a>, command: &mut Command<'a>) -> Option<Fixed<'a>> {
     let code = i32::from(reader.i16()?);
-    head.language = Language::from_byte(reader.u8()?);
-    head.version = i32::from(reader.i16()?);
-    head.opaque = reader.i32()?;
-    head.flag = reader.i32()?;
-    head.code = if head.flag & RESPONSE_FLAG == 0 { unwrap_code(code) } else { code };
-    let remark = reader.counted_i32()?;
-    if !remark.is_empty() {
-        let Ok(remark) = std::str::from_utf8(remark) else {
-            return Some(Err(CommandError::NotUtf8));
-        };
-        head.remark = Some(Text::plain(remark));
-    }
-    let block = reader.i32()?;
-    // What follows the block is ignored, as RocketMQ does; a block longer than the header is not.
-    let end = reader.position().checked_add(usize::try_from(block).ok()?)?;
-    let block = header.get(..end)?;
-    while reader.position() < end {
-        let key = reader.counted_i16()?;
+    command.language = Language::from_byte(reader.u8()?);
+    command.version = i32::from(reader.i16()?);
+    command.opaque = reader.i32()?;
+    command.flag = reader.i32()?;
+    command.code = if command.is_response() { code } else { unwrap_code(code) };
+    let remark = Some(reader.counted_i32()?).filter(|remark| !remark.is_empty());
+    let block_len = usize::try_from(reader.i32()?).ok()?;
+    Some(Fixed { remark, end: reader.position().checked_add(block_len)? })
+}
+
+/// Reads the entries from `at` to the end of `header`.
+#[inline]
+fn entries(header: &[u8], at: usize, ext: &mut Ext<'_>) -> Result<(), CommandError> {
+    let mut reader = Reader::new(header);
+    reader.take(at).ok_or(CommandError::BinaryTooShort)?;
+    while !reader.is_empty() {
+        let key = reader.counted_i16().ok_or(CommandError::BinaryTooShort)?;
         let key_end = reader.position();
-        let value = reader.counted_i32()?;
+        let value = reader.counted_i32().ok_or(CommandError::BinaryTooShort)?;
         let value_end = reader.position();
-        if value_end > block.len() {
-            return None;
-        }
         if std::str::from_utf8(key).is_err() || std::str::from_utf8(value).is_err() {
-            return Some(Err(CommandError::NotUtf8));
+            return Err(CommandError::NotUtf8);
         }
         let key = Span::new(key_end - key.len(), key_end, false);
         let value = Span::new(value_end - value.len(), value_end, false);
         if !ext.push(key, value) {
-            return Some(Err(CommandError::TooManyFields));
+            return Err(CommandError::TooManyFields);
         }
     }
-    Some(Ok(()))
+    Ok(())
 }
 
 /// Restores the POP family (200050..=200056 and 200151) from its truncated form; no other code of

@@ -4,98 +4,114 @@
 //! hottest function of the broker: no tree, no allocation, no copy; strings become spans.
 //! Unknown members of any JSON type are skipped with bounded depth; numbers and booleans as ext values
 //! are tolerated (and rejected by nobody but Go). Never recurses.
+//!
+//! Everything the scanner hands around fits in registers: a span is eight bytes, and a failure is
+//! `None` with its reason left in the scanner. Returning the reason itself costs twice the time of the
+//! whole scan, because results then pass through memory.
 
+use super::marks::Marks;
 use super::{Ext, Span};
-use crate::command::{CommandError, Head};
+use crate::command::{Command, CommandError};
 use crate::language::Language;
-use crate::text::hex4;
+use crate::text::{hex4, parse_decimal};
 
 /// How deep a skipped value may nest: one bit per level in a machine word.
 const DEPTH_LIMIT: u32 = 64;
 
-type Scan<T> = Result<T, CommandError>;
-
-/// Reads a JSON header into its fixed members and its extension fields.
+/// Reads a JSON header into the fixed members and the extension fields of `command`.
 #[inline]
-pub(crate) fn parse<'a>(header: &'a [u8], head: &mut Head<'a>, ext: &mut Ext<'a>) -> Scan<()> {
+pub(crate) fn parse<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), CommandError> {
     if std::str::from_utf8(header).is_err() {
         return Err(CommandError::NotUtf8);
     }
-    let mut scanner = Scanner { bytes: header, at: 0 };
-    let mut code_seen = false;
-    scanner.open(b'{', "the header is not a JSON object")?;
-    let mut more = !scanner.closes(b'}');
-    while more {
-        let key = scanner.key()?;
-        match scanner.slice(key) {
-            b"code" => {
-                head.code = scanner.int("code")?;
-                code_seen = true;
-            }
-            b"extFields" => scanner.ext_fields(ext)?,
-            b"flag" => head.flag = scanner.int("flag")?,
-            b"language" => {
-                if let Some(span) = scanner.string_or_null()? {
-                    let name = ext.text(span);
-                    head.language = Language::from_name(name.as_plain().unwrap_or_default());
-                }
-            }
-            b"opaque" => head.opaque = scanner.int("opaque")?,
-            b"version" => head.version = scanner.int("version")?,
-            b"remark" => head.remark = scanner.string_or_null()?.map(|span| ext.text(span)),
-            _ => scanner.skip_value()?,
-        }
-        more = scanner.next_member(b'}')?;
-    }
-    scanner.space();
-    if scanner.at != header.len() {
-        return Err(scanner.bad("something follows the header object"));
-    }
-    if !code_seen {
-        return Err(CommandError::NoCode);
-    }
-    Ok(())
+    let mut scanner = Scanner { bytes: header, at: 0, marks: Marks::of(header), failure: CommandError::NoCode };
+    scanner.header(command).ok_or(scanner.failure)
 }
 
+/// Reads tokens from left to right; `None` is a failure whose reason is in `failure`. Every quote
+/// passes through [`Scanner::string`], which keeps `marks` in step with `at`.
 struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
+    marks: Marks<'a>,
+    failure: CommandError,
 }
 
-/// A string literal's content: start, end, whether it carries escapes.
-type Literal = (usize, usize, bool);
-
-impl Scanner<'_> {
-    #[cold]
-    fn bad(&self, problem: &'static str) -> CommandError {
-        CommandError::Json { problem, at: self.at }
+impl<'a> Scanner<'a> {
+    fn header(&mut self, command: &mut Command<'a>) -> Option<()> {
+        let mut code_seen = false;
+        self.open(b'{', "the header is not a JSON object")?;
+        let mut more = !self.closes(b'}');
+        while more {
+            let key = self.key()?;
+            match self.bytes.get(key.range()).unwrap_or_default() {
+                b"code" => {
+                    command.code = self.int("code")?;
+                    code_seen = true;
+                }
+                b"extFields" => self.ext_fields(&mut command.ext)?,
+                b"flag" => command.flag = self.int("flag")?,
+                b"language" => {
+                    if let Some(name) = self.string_or_null()? {
+                        let name = command.ext.text(name).as_plain();
+                        command.language = Language::from_name(name.unwrap_or_default());
+                    }
+                }
+                b"opaque" => command.opaque = self.int("opaque")?,
+                b"version" => command.version = self.int("version")?,
+                b"remark" => {
+                    command.remark = self.string_or_null()?.map(|remark| command.ext.text(remark));
+                }
+                _ => self.skip_value()?,
+            }
+            more = self.next_member(b'}')?;
+        }
+        self.space();
+        if self.at != self.bytes.len() {
+            return self.bad("something follows the header object");
+        }
+        if !code_seen {
+            return self.fail(CommandError::NoCode);
+        }
+        Some(())
     }
 
-    #[inline]
+    #[cold]
+    fn fail<T>(&mut self, failure: CommandError) -> Option<T> {
+        self.failure = failure;
+        None
+    }
+
+    #[cold]
+    fn bad<T>(&mut self, problem: &'static str) -> Option<T> {
+        self.fail(CommandError::Json { problem, at: self.at })
+    }
+
+    #[inline(always)]
     fn peek(&self) -> u8 {
         // 0 never starts a token, so it doubles as "the end".
         self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn space(&mut self) {
         while matches!(self.peek(), b' ' | b'\t' | b'\r' | b'\n') {
             self.at += 1;
         }
     }
 
-    #[inline]
-    fn open(&mut self, bracket: u8, problem: &'static str) -> Scan<()> {
+    #[inline(always)]
+    fn open(&mut self, bracket: u8, problem: &'static str) -> Option<()> {
         self.space();
         if self.peek() != bracket {
-            return Err(self.bad(problem));
+            return self.bad(problem);
         }
         self.at += 1;
-        Ok(())
+        Some(())
     }
 
     /// Takes a closing bracket if it is next.
-    #[inline]
+    #[inline(always)]
     fn closes(&mut self, bracket: u8) -> bool {
         self.space();
         let closes = self.peek() == bracket;
@@ -104,172 +120,160 @@ impl Scanner<'_> {
     }
 
     /// After a value: `true` for a comma, `false` for the closing bracket.
-    #[inline]
-    fn next_member(&mut self, bracket: u8) -> Scan<bool> {
+    #[inline(always)]
+    fn next_member(&mut self, bracket: u8) -> Option<bool> {
         self.space();
         let next = self.peek();
         if next == b',' {
             self.at += 1;
             self.space();
-            return Ok(true);
+            return Some(true);
         }
         if next == bracket {
             self.at += 1;
-            return Ok(false);
+            return Some(false);
         }
-        Err(self.bad("expected a comma or a closing bracket"))
-    }
-
-    #[inline]
-    fn slice(&self, literal: Literal) -> &[u8] {
-        &self.bytes[literal.0..literal.1]
+        self.bad("expected a comma or a closing bracket")
     }
 
     /// A member's name and the colon after it.
-    #[inline]
-    fn key(&mut self) -> Scan<Literal> {
-        let literal = self.string()?;
+    #[inline(always)]
+    fn key(&mut self) -> Option<Span> {
+        let key = self.string()?;
         self.space();
         if self.peek() != b':' {
-            return Err(self.bad("expected a colon"));
+            return self.bad("expected a colon");
         }
         self.at += 1;
         self.space();
-        Ok(literal)
+        Some(key)
     }
 
     /// A string literal; leaves `at` behind its closing quote.
-    #[inline]
-    fn string(&mut self) -> Scan<Literal> {
+    #[inline(always)]
+    fn string(&mut self) -> Option<Span> {
         if self.peek() != b'"' {
-            return Err(self.bad("expected a string"));
+            return self.bad("expected a string");
         }
-        let start = self.at + 1;
-        let end = quote_or_backslash(self.bytes, start);
+        let start = self.marks.take() + 1;
+        let end = self.marks.take();
         if self.bytes.get(end) == Some(&b'"') {
             self.at = end + 1;
-            return Ok((start, end, false));
+            return Some(Span::new(start, end, false));
         }
         self.escaped_string(start, end)
     }
 
-    /// The rest of a string literal whose first backslash (or missing end) is at `at`.
-    fn escaped_string(&mut self, start: usize, mut at: usize) -> Scan<Literal> {
+    /// The rest of a string literal whose first backslash (or missing end) is at `mark`.
+    fn escaped_string(&mut self, start: usize, mut mark: usize) -> Option<Span> {
         loop {
-            match self.bytes.get(at) {
+            match self.bytes.get(mark) {
                 Some(b'"') => {
-                    self.at = at + 1;
-                    return Ok((start, at, true));
+                    self.at = mark + 1;
+                    return Some(Span::new(start, mark, true));
                 }
-                Some(_) => at = self.escape(at)?,
+                Some(_) => self.escape(mark)?,
                 None => {
                     self.at = self.bytes.len();
-                    return Err(self.bad("a string does not end"));
+                    return self.bad("a string does not end");
                 }
             }
-            at = quote_or_backslash(self.bytes, at);
+            mark = self.marks.take();
         }
     }
 
-    /// Checks the escape whose backslash is at `at` and returns where it ends.
-    #[inline]
-    fn escape(&mut self, at: usize) -> Scan<usize> {
+    /// Checks the escape whose backslash is at `at`.
+    #[inline(always)]
+    fn escape(&mut self, at: usize) -> Option<()> {
         match self.bytes.get(at + 1) {
-            Some(b'u') if hex4(self.bytes.get(at + 2..at + 6)).is_some() => Ok(at + 6),
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+            Some(b'u') if hex4(self.bytes.get(at + 2..at + 6)).is_some() => {}
+            // The escaped character is a mark of its own.
+            Some(b'"' | b'\\') => {
+                self.marks.take();
+            }
+            Some(b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
             _ => {
                 self.at = at;
-                Err(self.bad("a backslash starts no JSON escape"))
+                return self.bad("a backslash starts no JSON escape");
             }
         }
+        Some(())
     }
 
     #[inline]
-    fn string_or_null(&mut self) -> Scan<Option<Span>> {
+    fn string_or_null(&mut self) -> Option<Option<Span>> {
         if self.peek() == b'n' {
             self.word(b"null")?;
-            return Ok(None);
+            return Some(None);
         }
-        let (start, end, escaped) = self.string()?;
-        Ok(Some(Span::new(start, end, escaped)))
+        self.string().map(Some)
     }
 
     /// An integer member; also accepted in quotes, as fastjson does.
     #[inline]
-    fn int(&mut self, member: &'static str) -> Scan<i32> {
-        let quoted = self.peek() == b'"';
-        self.at += usize::from(quoted);
-        let negative = self.peek() == b'-';
-        self.at += usize::from(negative);
-        let first = self.at;
-        let mut value = 0i64;
-        while let digit @ b'0'..=b'9' = self.peek() {
-            value = value * 10 + i64::from(digit - b'0');
-            self.at += 1;
-            if self.at - first > 10 {
-                return Err(CommandError::NotAnInt { member });
+    fn int(&mut self, member: &'static str) -> Option<i32> {
+        let digits = if self.peek() == b'"' {
+            self.string()?.range()
+        } else {
+            let start = self.at;
+            while matches!(self.peek(), b'-' | b'0'..=b'9') {
+                self.at += 1;
             }
-        }
-        let number = i32::try_from(if negative { -value } else { value });
-        let (Ok(number), true) = (number, self.at > first) else {
-            return Err(CommandError::NotAnInt { member });
+            start..self.at
         };
-        if quoted {
-            if self.peek() != b'"' {
-                return Err(CommandError::NotAnInt { member });
-            }
-            self.at += 1;
+        let value = parse_decimal(self.bytes.get(digits).unwrap_or_default());
+        match value.map(i32::try_from) {
+            Some(Ok(value)) => Some(value),
+            _ => self.fail(CommandError::NotAnInt { member }),
         }
-        Ok(number)
     }
 
     #[inline]
-    fn ext_fields(&mut self, ext: &mut Ext<'_>) -> Scan<()> {
+    fn ext_fields(&mut self, ext: &mut Ext<'_>) -> Option<()> {
         if self.peek() == b'n' {
             return self.word(b"null");
         }
         self.open(b'{', "extFields is not an object")?;
         let mut more = !self.closes(b'}');
         while more {
-            let (start, end, escaped) = self.key()?;
-            if let Some(value) = self.ext_value()?
-                && !ext.push(Span::new(start, end, escaped), value)
+            let key = self.key()?;
+            let value = match self.peek() {
+                b'"' => Some(self.string()?),
+                _ => self.unquoted_value()?,
+            };
+            if let Some(value) = value
+                && !ext.push(key, value)
             {
-                return Err(CommandError::TooManyFields);
+                return self.fail(CommandError::TooManyFields);
             }
             more = self.next_member(b'}')?;
         }
-        Ok(())
+        Some(())
     }
 
-    /// A value of extFields: a string as it should be, a number or boolean as its text; null and
-    /// nested values count as absent.
-    #[inline]
-    fn ext_value(&mut self) -> Scan<Option<Span>> {
-        match self.peek() {
-            b'"' => {
-                let (start, end, escaped) = self.string()?;
-                Ok(Some(Span::new(start, end, escaped)))
-            }
-            b'n' | b'{' | b'[' => self.skip_value().map(|()| None),
-            _ => {
-                let start = self.at;
-                self.scalar()?;
-                Ok(Some(Span::new(start, self.at, false)))
-            }
+    /// A value of extFields that is no string: a number or boolean counts as its text; null and nested
+    /// values count as absent.
+    #[cold]
+    fn unquoted_value(&mut self) -> Option<Option<Span>> {
+        if matches!(self.peek(), b'n' | b'{' | b'[') {
+            self.skip_value()?;
+            return Some(None);
         }
+        let start = self.at;
+        self.scalar()?;
+        Some(Some(Span::new(start, self.at, false)))
     }
 
-    fn word(&mut self, word: &'static [u8]) -> Scan<()> {
+    fn word(&mut self, word: &'static [u8]) -> Option<()> {
         if !self.bytes[self.at..].starts_with(word) {
-            return Err(self.bad("expected a JSON value"));
+            return self.bad("expected a JSON value");
         }
         self.at += word.len();
-        Ok(())
+        Some(())
     }
 
     /// A number, true, false or null.
-    fn scalar(&mut self) -> Scan<()> {
+    fn scalar(&mut self) -> Option<()> {
         match self.peek() {
             b't' => self.word(b"true"),
             b'f' => self.word(b"false"),
@@ -278,16 +282,22 @@ impl Scanner<'_> {
                 while matches!(self.peek(), b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9') {
                     self.at += 1;
                 }
-                Ok(())
+                Some(())
             }
-            _ => Err(self.bad("expected a JSON value")),
+            _ => self.bad("expected a JSON value"),
         }
+    }
+
+    /// Steps over any value. A string, which is what `serializeTypeCurrentRPC` has, goes at once.
+    #[inline]
+    fn skip_value(&mut self) -> Option<()> {
+        if self.peek() == b'"' { self.string().map(drop) } else { self.skip_nested() }
     }
 
     /// Steps over any value. Brackets must match and nest at most [`DEPTH_LIMIT`] deep; commas and
     /// colons inside are not checked, because the value is thrown away.
     #[cold]
-    fn skip_value(&mut self) -> Scan<()> {
+    fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0u32;
         // Bit n: the bracket open at depth n + 1 is a curly one.
         let mut curly = 0u64;
@@ -299,7 +309,7 @@ impl Scanner<'_> {
                 }
                 open @ (b'{' | b'[') => {
                     if depth == DEPTH_LIMIT {
-                        return Err(self.bad("values nest too deeply"));
+                        return self.bad("values nest too deeply");
                     }
                     curly = curly & !(1 << depth) | u64::from(open == b'{') << depth;
                     depth += 1;
@@ -307,7 +317,7 @@ impl Scanner<'_> {
                 }
                 close @ (b'}' | b']') => {
                     if depth == 0 || (curly >> (depth - 1) & 1 == 1) != (close == b'}') {
-                        return Err(self.bad("brackets do not match"));
+                        return self.bad("brackets do not match");
                     }
                     depth -= 1;
                     self.at += 1;
@@ -316,32 +326,8 @@ impl Scanner<'_> {
                 _ => self.scalar()?,
             }
             if depth == 0 {
-                return Ok(());
+                return Some(());
             }
         }
     }
-}
-
-/// The first `"` or `\` at or after `at`, or the end. Eight bytes at a time: header strings are too
-/// short for the set-up cost of a vectorised search.
-#[inline]
-fn quote_or_backslash(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = ONES << 7;
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*word);
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
-        // A byte of `x` is zero iff subtracting one borrows into its high bit. Bytes above the first
-        // zero may be marked wrongly; only the lowest mark is used.
-        let hits = (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & HIGHS;
-        if hits != 0 {
-            return at + (hits.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while at < bytes.len() && bytes[at] != b'"' && bytes[at] != b'\\' {
-        at += 1;
-    }
-    at
 }
