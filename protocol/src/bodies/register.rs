@@ -26,6 +26,9 @@ pub const INFLATED_LIMIT: usize = 128 * 1024 * 1024;
 /// The first version whose compressed form has the mappings.
 const V5_0_0: i32 = 413;
 
+/// The first byte of a zlib stream as Java writes it; no JSON starts with it.
+const ZLIB: u8 = 0x78;
+
 /// RocketMQ compresses registrations at zlib's default level.
 const LEVEL: Compression = Compression::new(6);
 
@@ -42,10 +45,13 @@ pub struct RegisterBrokerBody {
 impl RegisterBrokerBody {
     /// Reads a registration of a broker of this version.
     ///
+    /// The Apache broker with `compressRegister` sends the compressed form and yet `compressed=false`
+    /// in the header (golden `broker533-register_broker+compressed`), so the first byte is believed too.
+    ///
     /// # Errors
-    /// Not the form that the header's `compressed` claims.
+    /// Neither form.
     pub fn decode(body: &[u8], compressed: bool, version: i32) -> Result<Self, BodyError> {
-        if !compressed {
+        if !compressed && body.first() != Some(&ZLIB) {
             return decode(body);
         }
         let inflated = inflate(body)?;
