@@ -3,6 +3,10 @@
 //! Owns the table of such questions (how a shard makes its part, how the home shard merges them) and the questions
 //! that still miss parts. Never waits for ever: what is there when the time is up is merged.
 
+use std::collections::BTreeSet;
+
+use ringmq_protocol::bodies::queue::MessageQueue;
+use ringmq_protocol::bodies::stats::{ConsumeOffset, TopicOffset};
 use ringmq_protocol::request_code::RequestCode;
 
 use ringmq_protocol::response_code::ResponseCode;
@@ -10,7 +14,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use crate::duties::{Duty, Next};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{GatherId, Now, PeerMessage, ShardId};
-use crate::handlers::query;
+use crate::handlers::{query, reset, stats};
 use crate::limits::{GATHER_MAX_MS, GATHERS_MAX};
 use crate::map::Map;
 use crate::shard::Shard;
@@ -20,6 +24,14 @@ use crate::shard::Shard;
 pub enum Part {
     /// Whole records that match, newest first, and how many the client wants at most.
     Messages { found: Vec<query::Found>, most: usize },
+    /// First and next offset of this shard's queues of a topic.
+    TopicOffsets(Vec<(MessageQueue, TopicOffset)>),
+    /// Where a group stands on this shard's queues.
+    ConsumeOffsets(Vec<(MessageQueue, ConsumeOffset)>),
+    /// Names of topics or groups.
+    Names(BTreeSet<String>),
+    /// Queues of this shard and the offsets they were reset to.
+    Resets(Vec<(MessageQueue, i64)>),
     /// This shard could not look; the others' parts count.
     Nothing,
 }
@@ -37,6 +49,11 @@ pub struct Gather {
 fn row(code: i32) -> Option<Gather> {
     match RequestCode::from_i32(code)? {
         RequestCode::QueryMessage => Some(Gather { part: query::part, merge: query::merge }),
+        RequestCode::GetTopicStatsInfo => Some(Gather { part: stats::topic_part, merge: stats::topic_merge }),
+        RequestCode::GetConsumeStats => Some(Gather { part: stats::consume_part, merge: stats::consume_merge }),
+        RequestCode::QueryTopicConsumeByWho => Some(Gather { part: stats::groups_part, merge: stats::groups_merge }),
+        RequestCode::QueryTopicsByConsumer => Some(Gather { part: stats::topics_part, merge: stats::topics_merge }),
+        RequestCode::InvokeBrokerToResetOffset => Some(Gather { part: reset::part, merge: reset::merge }),
         _ => None,
     }
 }
@@ -71,11 +88,17 @@ pub fn ask_all(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<An
     }
     let id = GatherId(shard.gathers.next);
     shard.gathers.next += 1;
-    // Asked here first: a malformed question is refused before anybody else is bothered.
-    let own = (gather.part)(shard, ask, shard.id, id, out)?;
     let deadline = ask.now.after_ms(GATHER_MAX_MS);
     let pending = Pending { to: ask.to(), code, missing: shard.shards, parts: Vec::new(), deadline };
     shard.gathers.pending.insert(id, pending);
+    // Asked here first: a malformed question is refused before anybody else is bothered.
+    let own = match (gather.part)(shard, ask, shard.id, id, out) {
+        Ok(own) => own,
+        Err(refusal) => {
+            shard.gathers.pending.remove(&id);
+            return Err(refusal);
+        }
+    };
     shard.duties.arm(Duty::EndGathers, deadline);
     for other in (0..shard.shards).map(ShardId).filter(|other| *other != shard.id) {
         out.peers.push((other, PeerMessage::Gather { id, origin: ask.origin, frame: ask.frame.into() }));

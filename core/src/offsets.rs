@@ -76,6 +76,11 @@ impl Offsets {
         &self.names[group.0 as usize]
     }
 
+    /// Topic and number of a queue on which some group committed an offset.
+    pub fn queue_name(&self, slot: QueueSlot) -> Option<(&str, u32)> {
+        self.queues.get(&slot).map(|(topic, queue)| (&**topic, *queue))
+    }
+
     /// A group's progress on a queue.
     pub fn get(&self, slot: QueueSlot, group: GroupId) -> Progress {
         self.progress.get(&(slot, group)).copied().unwrap_or_default()

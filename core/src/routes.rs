@@ -58,6 +58,9 @@ routes! {
     GetEarliestMsgStoretime => offset::earliest_store_time, Rule::Queue;
     ViewMessageById => query::view, Rule::Log("offset");
     QueryMessage => gather::ask_all, Rule::All;
+    GetTopicStatsInfo, GetConsumeStats => gather::ask_all, Rule::All;
+    QueryTopicConsumeByWho, QueryTopicsByConsumer => gather::ask_all, Rule::All;
+    InvokeBrokerToResetOffset => gather::ask_all, Rule::All;
     HeartBeat => client::heartbeat, Rule::Control;
     UnregisterClient => client::unregister, Rule::Control;
     CheckClientConfig => client::check_config, Rule::Control;

@@ -134,12 +134,9 @@ pub(crate) fn merge(to: &ReplyTo, parts: Vec<Part>, out: &mut Effects) {
     let mut limit = 0;
     let mut all = Vec::new();
     for part in parts {
-        match part {
-            Part::Messages { found, most } => {
-                limit = most;
-                all.extend(found);
-            }
-            Part::Nothing => {}
+        if let Part::Messages { found, most } = part {
+            limit = most;
+            all.extend(found);
         }
     }
     all.sort_by_key(|found| std::cmp::Reverse((found.store_timestamp, found.wire_offset)));

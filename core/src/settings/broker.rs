@@ -236,8 +236,8 @@ settings! {
             "A member without heartbeat for this long is dropped.";
         "subscriptionExpiredTimeout" subscription_expired_timeout: u64 = 600_000, number(1_000, 86_400_000, Unit::Millis), AnyTime,
             "The subscriptions of a group without members are forgotten after this long.";
-        "useServerSideResetOffset" use_server_side_reset_offset: bool = true, Form::Flag, AnyTime,
-            "Reset offsets on the broker; off: by a push to the clients.";
+        "useServerSideResetOffset" use_server_side_reset_offset: bool = true, Form::Only { only: "true", why: "offsets are always reset on the broker, for online and offline groups alike" }, AnyTime,
+            "Reset offsets on the broker.";
         "serverLoadBalancerEnable" server_load_balancer_enable: bool = true, Form::Flag, AnyTime,
             "Divide queues on the broker for clients that ask (QUERY_ASSIGNMENT).";
         "defaultMessageRequestMode" default_message_request_mode: RequestMode = RequestMode::Pull, RequestMode::FORM, AnyTime,
