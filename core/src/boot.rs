@@ -265,14 +265,11 @@ impl Shard {
     }
 
     fn restore_offsets(&mut self, told: Map<(Box<str>, u32, Box<str>), i64>) {
-        let Shard { id, metadata, queues, offsets, .. } = self;
+        let Shard { queues, offsets, .. } = self;
+        // A deleted topic said so in this log, so whatever is left here belongs to a queue that exists.
         for ((topic, queue, group), offset) in told {
-            let owner = metadata.topics.get(&topic).and_then(|config| config.shard_of(queue));
-            // Offsets of a topic that is gone, or of a queue that was taken away, are forgotten.
-            if owner == Some(*id) {
-                let slot = queues.open(&topic, queue);
-                offsets.restore(offsets::QueuePlace { topic: &topic, queue, slot }, &group, offset);
-            }
+            let slot = queues.open(&topic, queue);
+            offsets.restore(offsets::QueuePlace { topic: &topic, queue, slot }, &group, offset);
         }
     }
 
