@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::check::STAMP;
 use crate::engine::in_flight::MAX_IN_FLIGHT;
@@ -115,11 +115,13 @@ pub enum Headers {
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Run")]
 pub struct Run {
-    /// How long to measure: seconds, or 500ms, 30s, 2m [default: 10s; with --backlog at most 10m].
+    /// How long to measure: seconds, or 500ms, 30s, 2m [default: 10s; with --backlog or --count at most 10m].
     #[arg(short, long, value_parser = duration)]
+    #[serde(serialize_with = "optional_seconds")]
     pub duration: Option<Duration>,
     /// How long to run before measuring.
     #[arg(short, long, default_value = "2s", value_parser = duration)]
+    #[serde(serialize_with = "seconds")]
     pub warmup: Duration,
     /// Load threads; connections are dealt out to them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -129,6 +131,7 @@ pub struct Run {
     pub cpus: Vec<usize>,
     /// How long connecting and an answer may take.
     #[arg(long, default_value = "5s", value_parser = duration)]
+    #[serde(serialize_with = "seconds")]
     pub timeout: Duration,
     /// Spelling of request headers. Java clients write JSON unless told otherwise.
     #[arg(long, value_enum, default_value_t = Headers::Json)]
@@ -184,6 +187,8 @@ Examples:
     perfgen send -n 127.0.0.1:9876 --topic s --rate 50000 --duration 60 --hdr send.hlog
   batches of 32, 256 topics with 8 queues each, binary headers, two threads
     perfgen send -n 127.0.0.1:9876 --topic many --topics 256 --create --batch 32 --headers binary --threads 2
+  fill a topic with exactly ten million messages
+    perfgen send -n 127.0.0.1:9876 --topic full --create --count 10000000
   verifiable bodies, read back with: perfgen consume --topic c --backlog --check
     perfgen send -n 127.0.0.1:9876 --topic c --create --check
 
@@ -217,6 +222,9 @@ pub struct SendLoad {
     /// Open loop: messages per second, over all connections.
     #[arg(short, long, value_parser = rate)]
     pub rate: Option<f64>,
+    /// Stop after this many messages, whole requests at least; there is no warm-up and --duration is the limit then.
+    #[arg(long, value_name = "MESSAGES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
 }
 
 impl SendLoad {
@@ -271,6 +279,7 @@ pub struct Pull {
     pub pull_batch: u16,
     /// How long a pull may wait for a message.
     #[arg(long, default_value = "15s", value_parser = duration)]
+    #[serde(serialize_with = "seconds")]
     pub suspend: Duration,
     /// Consumer group.
     #[arg(long, default_value = "perfgen_consumer")]
@@ -353,6 +362,7 @@ pub struct DiskArgs {
     pub file_size: u64,
     /// How long each pattern runs.
     #[arg(short, long, default_value = "3s", value_parser = duration)]
+    #[serde(serialize_with = "seconds")]
     pub duration: Duration,
     /// Print one JSON object to stdout, instead of the table.
     #[arg(long)]
@@ -397,6 +407,14 @@ fn duration(text: &str) -> Result<Duration, String> {
         unit => return Err(format!("unknown unit {unit:?}; use ms, s, m or h")),
     };
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+fn optional_seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -21,16 +21,18 @@ use crate::{cli::Messages, disk};
 /// One sentence when it could not begin.
 pub fn execute(cli: Cli) -> Result<u8, String> {
     match cli.command {
-        Command::Send(args) => send(&args),
-        Command::Consume(args) => consume(&args),
+        Command::Send(args) => send(args),
+        Command::Consume(args) => consume(args),
         Command::E2e(args) => e2e(args),
         Command::Null(args) => null_broker::serve(&args).map(|()| 0),
         Command::Disk(args) => disk::measure(&args).map(|()| 0),
     }
 }
 
-fn send(args: &SendArgs) -> Result<u8, String> {
+fn send(mut args: SendArgs) -> Result<u8, String> {
     cli::check_messages(&args.messages)?;
+    let settings = plan::send_settings(&args.load, &args.run, args.output.quiet);
+    say_defaults(&mut args.load, &mut args.run, &settings);
     let targets = route::resolve(&args.target, args.run.timeout, true)?;
     let sending = Sending {
         topic: &args.target.topic,
@@ -42,7 +44,6 @@ fn send(args: &SendArgs) -> Result<u8, String> {
         stamped: args.check.then_some(true),
     };
     let parts = plan::send_parts(&sending, &targets)?;
-    let settings = plan::settings(&args.run, args.output.quiet);
     let threads = parts.len();
     let outcome = run::run(parts, &settings)?;
     let load = format!(
@@ -52,10 +53,13 @@ fn send(args: &SendArgs) -> Result<u8, String> {
         load_text(&args.load, &args.run, &settings, threads)
     );
     let titles = Titles { command: "send", latency: "sent", load, notes: &targets.notes };
-    conclude(&titles, args, &args.output, &outcome)
+    conclude(&titles, &args, &args.output, &outcome)
 }
 
-fn consume(args: &ConsumeArgs) -> Result<u8, String> {
+fn consume(mut args: ConsumeArgs) -> Result<u8, String> {
+    let settings = plan::consume_settings(&args);
+    args.run.duration = Some(settings.duration);
+    args.run.warmup = settings.warmup;
     let targets = route::resolve(&args.target, args.run.timeout, false)?;
     let pulling = Pulling {
         pull: &args.pull,
@@ -66,20 +70,20 @@ fn consume(args: &ConsumeArgs) -> Result<u8, String> {
         measure: Measure::Pull,
     };
     let parts = plan::pull_parts(&pulling, &targets)?;
-    let settings = plan::consume_settings(args);
     let outcome = run::run(parts, &settings)?;
     let what = if args.backlog { "backlog" } else { "following" };
     let load = format!("{}, {what}, {} messages per pull", target_text(&args.target, &targets), args.pull.pull_batch);
     let titles = Titles { command: "consume", latency: "received (pull)", load, notes: &targets.notes };
-    conclude(&titles, args, &args.output, &outcome)
+    conclude(&titles, &args, &args.output, &outcome)
 }
 
 fn e2e(mut args: E2eArgs) -> Result<u8, String> {
     cli::check_messages(&args.messages)?;
     args.load.rate.get_or_insert(plan::E2E_RATE);
+    let settings = Settings { with_acks: true, ..plan::send_settings(&args.load, &args.run, args.output.quiet) };
+    say_defaults(&mut args.load, &mut args.run, &settings);
     let targets = route::resolve(&args.target, args.run.timeout, false)?;
     let parts = plan::both_parts(&args, &targets)?;
-    let settings = Settings { with_acks: true, ..plan::settings(&args.run, args.output.quiet) };
     let threads = parts.len();
     let mut outcome = run::run(parts, &settings)?;
     count_lost(&mut outcome);
@@ -91,6 +95,13 @@ fn e2e(mut args: E2eArgs) -> Result<u8, String> {
     );
     let titles = Titles { command: "e2e", latency: "end to end", load, notes: &targets.notes };
     conclude(&titles, &args, &args.output, &outcome)
+}
+
+/// Puts the values that apply where none was given, so that the inputs in the result are all inputs.
+fn say_defaults(load: &mut SendLoad, run: &mut Run, settings: &Settings) {
+    load.in_flight = Some(load.in_flight());
+    run.duration = Some(settings.duration);
+    run.warmup = settings.warmup;
 }
 
 /// Messages that were acknowledged and never came are errors, unless nobody waited for them.
@@ -140,5 +151,9 @@ fn load_text(load: &SendLoad, run: &Run, settings: &Settings, threads: usize) ->
     };
     let headers = format!("{:?}", run.headers).to_lowercase();
     let plural = if threads == 1 { "" } else { "s" };
-    format!("{pace}, {headers} headers, {threads} thread{plural}, {:?} after {:?}", settings.duration, settings.warmup)
+    let length = match load.count {
+        Some(count) => format!("{} messages", grouped(count)),
+        None => format!("{:?} after {:?}", settings.duration, settings.warmup),
+    };
+    format!("{pace}, {headers} headers, {threads} thread{plural}, {length}")
 }

@@ -48,18 +48,17 @@ pub fn serve(args: &NullArgs) -> Result<(), String> {
     let signals = Signals::block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
     let cpus: Vec<usize> = args.cpus.into_iter().collect();
     pin(&cpus).map_err(|error| format!("cannot run on CPU {cpus:?}: {error}"))?;
-    let listener =
-        TcpListener::bind(args.listen).map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
-    let failed = |error: io::Error| format!("the event loop failed: {error}");
-    let mut null = Null::new(listener, args).map_err(failed)?;
-    eprintln!("null broker and name server on {}: answers sends, stores nothing; Ctrl-C ends it", args.listen);
+    let mut null = Null::bind(args).map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    eprintln!("null broker and name server on {}: answers sends, stores nothing; Ctrl-C ends it", null.address());
     while !signals.pending() {
-        null.turn().map_err(failed)?;
+        null.turn().map_err(|error| format!("the event loop failed: {error}"))?;
     }
     Ok(())
 }
 
-struct Null {
+/// A null broker, listening.
+pub struct Null {
+    address: SocketAddr,
     poll: Poll,
     listener: mio::net::TcpListener,
     connections: BTreeMap<usize, Connection>,
@@ -70,13 +69,20 @@ struct Null {
 }
 
 impl Null {
-    fn new(listener: TcpListener, args: &NullArgs) -> io::Result<Null> {
+    /// Listens.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub fn bind(args: &NullArgs) -> io::Result<Null> {
+        let listener = TcpListener::bind(args.listen)?;
         listener.set_nonblocking(true)?;
-        let answers = Answers::new(args, listener.local_addr()?);
+        let address = listener.local_addr()?;
+        let answers = Answers::new(args, address);
         let mut listener = mio::net::TcpListener::from_std(listener);
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Null {
+            address,
             poll,
             listener,
             connections: BTreeMap::new(),
@@ -87,7 +93,16 @@ impl Null {
         })
     }
 
-    fn turn(&mut self) -> io::Result<()> {
+    /// Where it listens; the port is the real one even if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves whoever has something to say, or returns after a moment.
+    ///
+    /// # Errors
+    /// The poll failed.
+    pub fn turn(&mut self) -> io::Result<()> {
         // Taken out while it is walked, because serving needs the rest of `self`.
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS));
         match self.poll.poll(&mut events, Some(TICK)) {

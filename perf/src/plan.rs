@@ -25,8 +25,8 @@ use crate::workload::puller::{self, Measure, PullPattern, Puller, Reader};
 use crate::workload::send::Send;
 use crate::workload::sender::{self, Lane, Pace, Sender, Stamping};
 
-/// How long a backlog may take, unless --duration says otherwise.
-const BACKLOG_LIMIT: Duration = Duration::from_secs(600);
+/// How long a run may take that ends by itself, unless --duration says otherwise.
+const LIMIT: Duration = Duration::from_secs(600);
 const DURATION: Duration = Duration::from_secs(10);
 
 /// Rate of e2e, unless given.
@@ -45,16 +45,17 @@ pub struct SendPart {
     in_flight: usize,
     batch: usize,
     size: usize,
-    /// Requests per second of this thread, and its share of a request's distance; `None` in a closed loop.
+    /// Requests per second of this thread, and how much later its first one is; `None` in a closed loop.
     rate: Option<(f64, Nanos)>,
+    budget: u64,
     stamping: Option<Stamping>,
 }
 
-/// What sending needs of a broker. The volley is built once per thread.
+/// What sending needs of a broker. Volleys are made before the run begins: large ones take their time.
 struct SendTarget {
     address: SocketAddr,
     lanes: Vec<Lane>,
-    pattern: Pattern,
+    volley: Volley,
 }
 
 impl SendPart {
@@ -63,11 +64,10 @@ impl SendPart {
     }
 
     fn begin(self, ledger: &Ledger) -> Sender {
-        let most = self.in_flight;
         let mut volleys = Vec::new();
         let mut lanes: Vec<Rc<[Lane]>> = Vec::new();
         for broker in self.brokers {
-            volleys.push(Volley::new(&broker.pattern, most).expect("patterns were tried when the run was planned"));
+            volleys.push(broker.volley);
             lanes.push(broker.lanes.into());
         }
         let stamped = self.stamping.is_some();
@@ -80,6 +80,7 @@ impl SendPart {
         };
         let mut sender = Sender::new(self.lines.iter().map(line).collect(), volleys, pace, self.batch, self.size);
         sender.stamping = self.stamping;
+        sender.budget = self.budget;
         sender
     }
 }
@@ -146,7 +147,7 @@ impl Assignment for BothParts {
 }
 
 /// The settings every kind of run shares.
-pub fn settings(run: &Run, quiet: bool) -> Settings {
+fn settings(run: &Run, quiet: bool) -> Settings {
     Settings {
         duration: run.duration.unwrap_or(DURATION),
         warmup: run.warmup,
@@ -158,13 +159,23 @@ pub fn settings(run: &Run, quiet: bool) -> Settings {
     }
 }
 
+/// The settings of a run that sends: with a count it ends when all of them are acknowledged.
+pub fn send_settings(load: &SendLoad, run: &Run, quiet: bool) -> Settings {
+    let settings = settings(run, quiet);
+    if load.count.is_none() {
+        return settings;
+    }
+    let duration = run.duration.unwrap_or(LIMIT);
+    Settings { duration, warmup: Duration::ZERO, until_done: true, ..settings }
+}
+
 /// The settings of a consume run: a backlog is measured from its first pull to its last message.
 pub fn consume_settings(args: &ConsumeArgs) -> Settings {
     let settings = settings(&args.run, args.output.quiet);
     if !args.backlog {
         return settings;
     }
-    let duration = args.run.duration.unwrap_or(BACKLOG_LIMIT);
+    let duration = args.run.duration.unwrap_or(LIMIT);
     Settings { duration, warmup: Duration::ZERO, until_done: true, ..settings }
 }
 
@@ -203,32 +214,33 @@ pub fn send_parts(sending: &Sending<'_>, targets: &Targets) -> Result<Vec<SendPa
     }
     let connections = sending.load.connections;
     let threads = usize::from(sending.run.threads).min(connections);
-    // Tried once here, so that threads cannot fail at it.
-    for broker in &brokers {
-        Volley::new(&pattern(sending, targets, broker), 1)?;
-    }
     let requests = sending.load.rate.map(|rate| rate / f64::from(sending.messages.batch));
+    let budget = sending.load.count.map(|count| count.div_ceil(sending.messages.batch.into()));
     let part = |thread: usize| {
+        let target = |broker: &&Broker| send_target(sending, targets, broker);
         let lines: Vec<SendingLine> = (thread..connections)
             .step_by(threads)
             .map(|number| SendingLine { broker: number % brokers.len(), stream: number as u32 })
             .collect();
         let share = lines.len() as f64 / connections as f64;
-        SendPart {
-            brokers: brokers.iter().map(|broker| send_target(sending, targets, broker)).collect(),
+        Ok(SendPart {
+            brokers: brokers.iter().map(target).collect::<Result<Vec<_>, String>>()?,
+            // The first threads take what does not divide evenly.
+            budget: budget.map_or(u64::MAX, |budget| (budget + (threads - 1 - thread) as u64) / threads as u64),
             in_flight: sending.load.in_flight(),
             batch: sending.messages.batch.into(),
             size: sending.messages.size,
             rate: requests.map(|requests| (requests * share, (SECOND as f64 / requests * thread as f64) as Nanos)),
             stamping: sending.stamped.map(|checksum| Stamping { run: sending.run_id, checksum }),
             lines,
-        }
+        })
     };
-    Ok((0..threads).map(part).collect())
+    (0..threads).map(part).collect()
 }
 
-fn send_target(sending: &Sending<'_>, targets: &Targets, broker: &Broker) -> SendTarget {
-    SendTarget { address: broker.address, lanes: broker.write.clone(), pattern: pattern(sending, targets, broker) }
+fn send_target(sending: &Sending<'_>, targets: &Targets, broker: &Broker) -> Result<SendTarget, String> {
+    let volley = Volley::new(&pattern(sending, targets, broker), sending.load.in_flight())?;
+    Ok(SendTarget { address: broker.address, lanes: broker.write.clone(), volley })
 }
 
 fn pattern(sending: &Sending<'_>, targets: &Targets, broker: &Broker) -> Pattern {
@@ -369,7 +381,7 @@ mod tests {
     }
 
     fn parts(connections: usize, threads: u16, brokers: usize) -> Vec<SendPart> {
-        let load = SendLoad { connections, in_flight: None, rate: Some(1_000.0) };
+        let load = SendLoad { connections, in_flight: None, rate: Some(1_000.0), count: Some(101) };
         let messages = Messages { size: 128, batch: 10, tags: Vec::new(), producer_group: "p".into() };
         let run = Run {
             duration: None,
@@ -390,6 +402,7 @@ mod tests {
         assert_eq!(parts.iter().map(|part| part.lines.len()).collect::<Vec<_>>(), [3, 2]);
         let requests: f64 = parts.iter().filter_map(|part| part.rate).map(|(rate, _)| rate).sum();
         assert!((requests - 100.0).abs() < 1e-9, "1,000 messages per second in batches of ten");
+        assert_eq!(parts.iter().map(|part| part.budget).collect::<Vec<_>>(), [6, 5], "101 messages in batches of ten");
         let mut streams: Vec<u32> = parts.iter().flat_map(|part| &part.lines).map(|line| line.stream).collect();
         streams.sort_unstable();
         assert_eq!(streams, [0, 1, 2, 3, 4]);
@@ -404,7 +417,7 @@ mod tests {
 
     #[test]
     fn a_target_without_queues_is_refused() {
-        let load = SendLoad { connections: 1, in_flight: None, rate: None };
+        let load = SendLoad { connections: 1, in_flight: None, rate: None, count: None };
         assert_eq!(load.in_flight(), 64);
         let mut none = targets(1);
         none.brokers[0].write.clear();

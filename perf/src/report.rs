@@ -74,7 +74,7 @@ pub fn summary(titles: &Titles<'_>, outcome: &Outcome) -> String {
     let _ = writeln!(text, "{head}{:>12}", "max");
     let mut row = |name: &str, messages: u64, bytes: Option<u64>, latency: &Histogram<u64>| {
         let bytes = bytes.map_or(String::new(), |bytes| format!("{:.1}", per_second(bytes, seconds) / 1e6));
-        let _ = write!(text, "{name:<18}{:>14}{bytes:>11}", grouped(per_second(messages, seconds) as u64));
+        let _ = write!(text, "{name:<18}{:>14}{bytes:>11}", grouped(per_second(messages, seconds).round() as u64));
         for value in PERCENTILES.map(|(at, _, _)| latency.value_at_quantile(at)).into_iter().chain([latency.max()]) {
             let shown = if latency.is_empty() { "-".into() } else { duration_text(value) };
             let _ = write!(text, "{shown:>12}");

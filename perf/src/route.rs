@@ -227,18 +227,32 @@ fn create_everywhere(
     timeout: Duration,
     targets: &mut Targets,
 ) -> Result<usize, String> {
-    let route = match ask_route(server, AUTO_CREATE)? {
-        Some(route) => Some(route),
-        None => ask_route(server, CLUSTER_TOPIC)?,
-    };
-    let route = route.ok_or_else(|| {
-        format!("the name server knows neither {AUTO_CREATE} nor {CLUSTER_TOPIC}, so no broker to create topics on")
-    })?;
+    let route = any_broker(server)?;
     let addresses: Vec<&str> = route.broker_datas.iter().filter_map(BrokerData::address).collect();
     for address in &addresses {
         create_on(&mut Caller::connect(call::address(address)?, timeout)?, target, targets)?;
     }
     Ok(addresses.len())
+}
+
+/// A route that names every broker. A name server that just started learns of them within seconds.
+fn any_broker(server: &mut Caller) -> Result<RouteData, String> {
+    let deadline = Instant::now() + ROUTE_PATIENCE;
+    loop {
+        for topic in [AUTO_CREATE, CLUSTER_TOPIC] {
+            if let Some(route) = ask_route(server, topic)? {
+                return Ok(route);
+            }
+        }
+        if Instant::now() > deadline {
+            return Err(format!(
+                "{} knows neither {AUTO_CREATE} nor {CLUSTER_TOPIC} after {} s, so no broker to create topics on",
+                server.peer(),
+                ROUTE_PATIENCE.as_secs()
+            ));
+        }
+        std::thread::sleep(ROUTE_POLL);
+    }
 }
 
 /// Creates the topics on one broker. An unknown flush.type is dropped: then the flush mode is the broker's.

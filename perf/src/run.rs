@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -72,6 +73,7 @@ pub struct Outcome {
 pub fn run<A: Assignment>(assignments: Vec<A>, settings: &Settings) -> Result<Outcome, String> {
     let signals = Signals::block().map_err(|error| format!("signals cannot be blocked: {error}"))?;
     pin(&settings.cpus).map_err(|error| format!("cannot run on CPUs {:?}: {error}", settings.cpus))?;
+    allow_files(assignments.iter().map(|assignment| assignment.peers().len()).sum())?;
     let shared = Arc::new(Shared::default());
     let (reports, intervals) = mpsc::channel();
     let (ready, connected) = mpsc::channel();
@@ -100,7 +102,8 @@ pub fn run<A: Assignment>(assignments: Vec<A>, settings: &Settings) -> Result<Ou
         connected.recv().unwrap_or_else(|_| Err("a load thread ended unexpectedly".into()))?;
     }
     let clock = Clock::start();
-    let start = clock.now() + START_DELAY;
+    // A backlog is measured from its very first pull.
+    let start = clock.now() + if settings.until_done { 0 } else { START_DELAY };
     let begin = start + settings.warmup.as_nanos() as Nanos;
     let course = Course {
         clock,
@@ -205,6 +208,26 @@ impl Thread {
         }
         Engine::new(connections).map_err(|error| format!("the event loop cannot be set up: {error}"))
     }
+}
+
+/// Files open beside the connections: standard streams, polls, alarms, the histogram log.
+const OTHER_FILES: u64 = 64;
+
+/// Raises the limit of open files to what `connections` take, as far as it may be raised.
+fn allow_files(connections: usize) -> Result<(), String> {
+    let wanted = connections as u64 + OTHER_FILES;
+    let failed = |error| format!("the limit of open files cannot be read or raised: {error}");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
+    if soft >= wanted {
+        return Ok(());
+    }
+    if hard < wanted {
+        return Err(format!(
+            "{connections} connections need {wanted} open files, but no more than {hard} are allowed; raise it with: \
+             ulimit -Hn {wanted}"
+        ));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).map_err(failed)
 }
 
 /// Pins this thread to `cpus`; to none in particular when empty.

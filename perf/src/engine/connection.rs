@@ -13,7 +13,10 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::clock::{Clock, Nanos};
 
-/// What a read asks for at least: the answers to several hundred sends.
+/// Room for received bytes at first, so that thousands of idle connections cost little ..
+const READ_FIRST: usize = 4 << 10;
+
+/// .. and what it grows to when reads fill it: the answers to several hundred sends.
 const READ_CHUNK: usize = 64 << 10;
 
 /// A connection, as the engine and the workloads see it.
@@ -52,7 +55,7 @@ impl Connection {
             peer,
             unsent: Vec::new(),
             written: 0,
-            inbox: Inbox { buffer: vec![0; READ_CHUNK], start: 0, end: 0 },
+            inbox: Inbox { buffer: vec![0; READ_FIRST], start: 0, end: 0 },
             closed: None,
         })
     }
@@ -120,6 +123,7 @@ impl Connection {
                     if got < wanted {
                         return;
                     }
+                    self.inbox.grow();
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -165,6 +169,13 @@ impl Inbox {
             self.buffer.resize(frame.next_multiple_of(READ_CHUNK), 0);
         }
         &mut self.buffer[self.end..]
+    }
+
+    /// A read filled all the room there was: the next one should bring more at once.
+    fn grow(&mut self) {
+        if self.buffer.len() < READ_CHUNK {
+            self.buffer.resize(self.buffer.len() * 2, 0);
+        }
     }
 
     /// Hands out the complete frames and forgets them.

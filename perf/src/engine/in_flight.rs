@@ -33,9 +33,11 @@ struct Slot {
     sent: Nanos,
 }
 
-/// A fixed number of slots.
+/// A fixed number of slots; memory is taken as they come into use.
 pub struct InFlight {
+    capacity: usize,
     slots: Vec<Slot>,
+    /// Slots that were used and are free again. Popped from the end: the one used last is still in cache.
     free: Vec<u32>,
     slot_bits: u32,
     generations: u32,
@@ -47,18 +49,12 @@ impl InFlight {
         assert!((1..=MAX_IN_FLIGHT).contains(&capacity), "in flight out of range: {capacity}");
         let slot_bits = capacity.next_power_of_two().trailing_zeros();
         let span = (i32::MAX - FIRST_OPAQUE) as u32;
-        InFlight {
-            slots: vec![Slot::default(); capacity],
-            // Popped from the end: slot 0 first, and the slot used last is used again while it is in cache.
-            free: (0..capacity as u32).rev().collect(),
-            slot_bits,
-            generations: span >> slot_bits,
-        }
+        InFlight { capacity, slots: Vec::new(), free: Vec::new(), slot_bits, generations: span >> slot_bits }
     }
 
     /// How many more requests may be sent now.
     pub fn room(&self) -> usize {
-        self.free.len()
+        self.capacity - self.len()
     }
 
     /// How many requests wait for an answer.
@@ -72,7 +68,14 @@ impl InFlight {
 
     /// Takes a slot and returns it with the opaque to send; `None` when all are taken.
     pub fn begin(&mut self, intended: Nanos, sent: Nanos) -> Option<(usize, i32)> {
-        let index = self.free.pop()?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() < self.capacity => {
+                self.slots.push(Slot::default());
+                self.slots.len() as u32 - 1
+            }
+            None => return None,
+        };
         let slot = &mut self.slots[index as usize];
         assert_eq!(slot.opaque, 0, "a free slot holds a request");
         let opaque = FIRST_OPAQUE + ((slot.generation << self.slot_bits) | index) as i32;
@@ -133,8 +136,10 @@ mod tests {
     fn opaques_keep_ten_digits_through_every_generation() {
         for capacity in [1, 3, 64, 1_000, MAX_IN_FLIGHT] {
             let mut requests = InFlight::with_capacity(capacity);
-            requests.slots[0].generation = requests.generations - 1;
-            for _ in 0..3 {
+            for turn in 0..4 {
+                if turn == 1 {
+                    requests.slots[0].generation = requests.generations - 1;
+                }
                 let (_, opaque) = requests.begin(0, 0).expect("room");
                 assert!(opaque >= FIRST_OPAQUE, "{opaque} with capacity {capacity}");
                 assert!(requests.settle(opaque).is_some());

@@ -13,6 +13,7 @@ use ringmq_protocol::record::{self, RecordRef};
 use ringmq_protocol::request_code::RequestCode;
 use ringmq_protocol::response_code::ResponseCode;
 use ringmq_protocol::text::Text;
+use ringmq_protocol::wire;
 
 use super::{SUCCESS, remark};
 use crate::check::{Findings, QueueBook, Stamp};
@@ -272,18 +273,46 @@ fn encode_pull(out: &mut Vec<u8>, pattern: &PullPattern, reader: &Reader, opaque
 fn took(reader: &mut Reader, body: &[u8], sent: Nanos, now: Nanos, ledger: &mut Ledger) -> u64 {
     let mut messages = 0;
     let mut bytes = 0;
-    let whole = each_record(reader, body, ledger, |reader, record, ledger| {
-        messages += 1;
-        bytes += record.body().len() as u64;
-        if let Some(book) = &mut reader.book {
-            book.verify(record.body(), &mut ledger.tally().findings);
-        }
-    });
+    let whole = if reader.book.is_some() {
+        each_record(reader, body, ledger, |reader, record, ledger| {
+            messages += 1;
+            bytes += record.body().len() as u64;
+            if let Some(book) = &mut reader.book {
+                book.verify(record.body(), &mut ledger.tally().findings);
+            }
+        })
+    } else {
+        count_records(reader.next, body, &mut ledger.tally().findings).map(|counted| (messages, bytes) = counted)
+    };
     if let Err(problem) = whole {
         ledger.failed(sent, local_code::UNREADABLE, 1, || problem);
     }
     ledger.received(sent, messages, bytes, now);
     messages
+}
+
+/// How many records `body` holds, and the bytes of their bodies: looks at no more of a record than that takes.
+fn count_records(from: i64, body: &[u8], findings: &mut Findings) -> Result<(u64, u64), String> {
+    let mut expected = from;
+    let (mut messages, mut bytes) = (0, 0);
+    let mut rest = body;
+    while !rest.is_empty() {
+        let size = record::peek_size(rest).map_err(|error| error.to_string())?;
+        let (record, behind) = rest.split_at_checked(size).ok_or("the answer ends within a record")?;
+        let mut offset = wire_at(record, record::at::QUEUE_OFFSET);
+        let mut flag = wire_at(record, record::at::SYS_FLAG);
+        let fixed = offset
+            .i64()
+            .zip(flag.i32())
+            .and_then(|(offset, flag)| Some((offset, wire_at(record, record::body_len_at(flag)).i32()?)));
+        let (offset, length) = fixed.ok_or("a record is shorter than its fixed fields")?;
+        findings.offset_breaks += u64::from(offset != expected);
+        expected = offset + 1;
+        messages += 1;
+        bytes += length.max(0) as u64;
+        rest = behind;
+    }
+    Ok((messages, bytes))
 }
 
 /// Counts the messages of this run in a pull's answer, each with its own way from producer to here.
@@ -309,6 +338,11 @@ fn took_stamped(reader: &mut Reader, body: &[u8], run: u64, now: Nanos, ledger: 
     messages
 }
 
+/// Reads from byte `at` of a record.
+fn wire_at(record: &[u8], at: usize) -> wire::Reader<'_> {
+    wire::Reader::new(record.get(at..).unwrap_or_default())
+}
+
 /// Walks the records of `body`; queue offsets must follow each other from where the pull began.
 fn each_record(
     reader: &mut Reader,
@@ -326,4 +360,57 @@ fn each_record(
         each(reader, &record, ledger);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmq_protocol::record::{Message, PropertyParts};
+
+    use super::*;
+
+    fn records(offsets: &[i64]) -> Vec<u8> {
+        let host = "127.0.0.1:10911".parse().expect("an address");
+        let mut bytes = Vec::new();
+        for offset in offsets {
+            let message = Message {
+                topic: "t",
+                queue_id: 3,
+                flag: 0,
+                queue_offset: *offset,
+                physical_offset: 0,
+                sys_flag: 0,
+                born_timestamp: 0,
+                born_host: host,
+                store_timestamp: 0,
+                store_host: host,
+                reconsume_times: 0,
+                prepared_transaction_offset: 0,
+                body: &[7; 200],
+                properties: PropertyParts::just("TAGS\u{1}A\u{2}"),
+            };
+            let size = message.size().expect("small");
+            let at = bytes.len();
+            bytes.resize(at + size.total, 0);
+            message.encode_into(&mut bytes[at..], &size);
+        }
+        bytes
+    }
+
+    #[test]
+    fn counting_agrees_with_reading() {
+        let body = records(&[5, 6, 7, 9]);
+        let mut findings = Findings::default();
+        assert_eq!(count_records(5, &body, &mut findings), Ok((4, 800)));
+        assert_eq!(findings.offset_breaks, 1, "8 is missing");
+        let read: u64 = record::iter(&body).map(|record| record.expect("whole").body().len() as u64).sum();
+        assert_eq!(read, 800);
+    }
+
+    #[test]
+    fn a_cut_answer_is_unreadable() {
+        let body = records(&[0, 1]);
+        for cut in [1, 90, body.len() / 2 + 1, body.len() - 1] {
+            assert!(count_records(0, &body[..cut], &mut Findings::default()).is_err(), "cut at {cut}");
+        }
+    }
 }

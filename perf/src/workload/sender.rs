@@ -84,6 +84,8 @@ pub struct Sender {
     pub batch: u64,
     pub request_bytes: u64,
     pub stamping: Option<Stamping>,
+    /// Requests that may still be sent.
+    pub budget: u64,
     state: State,
 }
 
@@ -121,6 +123,7 @@ impl Sender {
             batch: batch as u64,
             request_bytes: (batch * size) as u64,
             stamping: None,
+            budget: u64::MAX,
             state: State {
                 scanner: Scanner::default(),
                 unique: first_unique,
@@ -159,7 +162,7 @@ impl Sender {
         if self.state.draining || !matches!(self.pace, Pace::Closed) || now >= ledger.course.end {
             return;
         }
-        while connection.is_clear() && self.lines[on].in_flight.room() > 0 {
+        while connection.is_clear() && self.lines[on].in_flight.room() > 0 && self.budget > 0 {
             let room = self.lines[on].in_flight.room();
             self.fire(on, connection, room, now, ledger, |_| now);
         }
@@ -196,24 +199,27 @@ impl Sender {
         if let Some(reason) = &self.state.hopeless {
             return Progress::Hopeless(reason.clone());
         }
+        let due = if self.state.draining { now } else { self.fire_due(connections, now, ledger) };
         if now >= ledger.course.end {
             self.drain(ledger.course.end, ledger);
+        } else if self.budget == 0 {
+            self.state.draining = true;
         }
         if self.state.draining {
             let waiting = self.lines.iter().any(|line| !line.in_flight.is_empty());
             return if waiting { Progress::Until(now + HOUSEKEEPING) } else { Progress::Done };
         }
-        Progress::Until(self.fire_due(connections, now, ledger).min(ledger.course.end))
+        Progress::Until(due.min(ledger.course.end))
     }
 
-    /// Sends nothing more. What an open loop owes by `now` is counted as unsent.
+    /// Sends nothing more. What an open loop owed before `now` is counted as unsent.
     fn drain(&mut self, now: Nanos, ledger: &mut Ledger) {
         if self.state.draining {
             return;
         }
         self.state.draining = true;
         if let Pace::Open(schedule) = &self.pace {
-            ledger.tally().unsent += schedule.overdue(now) * self.batch;
+            ledger.tally().unsent += schedule.overdue(now - 1) * self.batch;
         }
     }
 
@@ -221,7 +227,8 @@ impl Sender {
     fn fire_due(&mut self, connections: &mut [Connection], now: Nanos, ledger: &Ledger) -> Nanos {
         let idle = now + HOUSEKEEPING;
         let Pace::Open(schedule) = &self.pace else { return idle };
-        let mut due = schedule.overdue(now) as usize;
+        // The end itself is not part of the run.
+        let mut due = schedule.overdue(now.min(ledger.course.end - 1)).min(self.budget) as usize;
         let lines = self.lines.len();
         // Evenly: each connection gets a run of consecutive requests, so that they share a write.
         let share = due.div_ceil(lines);
@@ -262,7 +269,9 @@ impl Sender {
         let clock = ledger.course.clock;
         let born_millis = clock.unix_millis(now);
         let first = line.frame;
-        let count = count.min(line.in_flight.room()).min(volley.frames() - first);
+        let budget = usize::try_from(self.budget).unwrap_or(usize::MAX);
+        let count = count.min(line.in_flight.room()).min(volley.frames() - first).min(budget);
+        self.budget -= count as u64;
         for at in first..first + count {
             let intended = intended(&mut self.pace);
             let (_, opaque) = line.in_flight.begin(intended, now).expect("the room was counted");
