@@ -12,9 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use ringmq_core::effects::{Effects, Outgoing};
 use ringmq_core::event::{ConnId, CoreId, Input, Now, Origin, PeerMessage, ShardId};
-use ringmq_core::namesrv::{NameServer, NamesrvInput};
+use ringmq_core::handlers;
+use ringmq_core::namesrv::{Announcement, FileToWrite, NameServer, NamesrvInput};
 use ringmq_core::place::Place;
 use ringmq_core::shard::Shard;
+use ringmq_core::topic::Registration;
 use ringmq_protocol::command::Command;
 
 use crate::clock;
@@ -24,7 +26,7 @@ use crate::mesh::{Batch, Mesh};
 use crate::net::Door;
 use crate::net::table::{Blocked, Table};
 use crate::nudge::Nudge;
-use crate::registrar::Announcements;
+use crate::registrar::Inbox;
 use crate::service::ServiceHandle;
 
 /// One shard that lives here.
@@ -74,6 +76,15 @@ impl Names {
     }
 }
 
+/// What the end of a turn leaves to tasks of their own.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Connections whose socket takes no more for now.
+    pub blocked: Vec<Blocked>,
+    /// The name server's key-value file.
+    pub file: Option<FileToWrite>,
+}
+
 /// One executor's state; shared by its tasks, never across threads.
 pub struct Driver {
     pub core: CoreId,
@@ -98,13 +109,19 @@ pub struct Driver {
     /// The disk or another executor has to catch up: connections are not read.
     loaded: Cell<bool>,
     stopping: Cell<bool>,
-    /// What the registrar has to tell the name servers.
-    pub announcements: Announcements,
+    /// What standalone name servers have to be told, one each; on the control shard's executor only.
+    pub inboxes: Box<[Rc<Inbox>]>,
 }
 
 impl Driver {
     /// The driver of executor `core`, which hosts `hosted` and perhaps a name server.
-    pub fn new(core: CoreId, hosted: Vec<Hosted>, names: Option<Names>, cores: Box<[CoreId]>) -> Self {
+    pub fn new(
+        core: CoreId,
+        hosted: Vec<Hosted>,
+        names: Option<Names>,
+        cores: Box<[CoreId]>,
+        inboxes: Box<[Rc<Inbox>]>,
+    ) -> Self {
         Driver {
             core,
             hosted: hosted.into_iter().map(Rc::new).collect(),
@@ -120,7 +137,7 @@ impl Driver {
             waiting_readers: RefCell::new(Vec::new()),
             loaded: Cell::new(false),
             stopping: Cell::new(false),
-            announcements: Announcements::default(),
+            inboxes,
         }
     }
 
@@ -129,7 +146,7 @@ impl Driver {
         match door {
             Door::NameServer => {
                 if let Some(names) = &self.names {
-                    names.apply(now, NamesrvInput::Request { origin, command, frame });
+                    names.apply(now, NamesrvInput::Request { origin, command });
                 }
             }
             Door::Broker if command.is_response() => self.client_answer(now, origin, command, frame),
@@ -183,6 +200,15 @@ impl Driver {
     pub fn end_of_batch(&self, conn: ConnId, now: Now) {
         if let Some(connection) = self.table.borrow_mut().get(conn) {
             connection.active_us = now.mono_us;
+        }
+        self.carry_out();
+    }
+
+    /// The control shard begins: it makes the topics every broker has, and announces all.
+    pub fn begin(&self) {
+        if let Some(control) = self.hosted(ShardId::CONTROL) {
+            let mut out = control.out.borrow_mut();
+            control.shard.apply(|shard| handlers::control::start(shard, clock::now(), &mut out));
         }
         self.carry_out();
     }
@@ -282,7 +308,7 @@ impl Driver {
             from.disk.queue_read(id, plan);
         }
         if let Some(registration) = out.announce.take() {
-            self.announcements.put(registration);
+            self.announce(from, registration);
         }
         if let Some(fault) = out.fault.take()
             && !from.faulted.replace(true)
@@ -292,6 +318,17 @@ impl Driver {
         out.clear();
     }
 
+    /// The control shard's topics changed: the name server in this process knows at once, the others are told.
+    fn announce(&self, control: &Hosted, registration: Registration) {
+        if let Some(names) = &self.names {
+            let announcement = control.shard.apply(|shard| Announcement::of(&shard.metadata, &registration));
+            names.apply(clock::now(), NamesrvInput::Announced(&announcement));
+        }
+        for inbox in &self.inboxes {
+            inbox.put(registration.clone());
+        }
+    }
+
     fn tell(&self, from: ShardId, to: ShardId, message: PeerMessage) {
         let core = self.cores[usize::from(to.0)];
         if core == self.core {
@@ -299,7 +336,7 @@ impl Driver {
         }
         let weight = match &message {
             PeerMessage::Request { frame, .. } | PeerMessage::Gather { frame, .. } => frame.len(),
-            PeerMessage::Store { record, .. } => record.len(),
+            PeerMessage::Store { letter, .. } => letter.record.len(),
             // Small or rare: the number of messages bounds them.
             _ => 0,
         };
@@ -324,12 +361,17 @@ impl Driver {
     }
 
     /// The end of a loop turn: writes to the disk, answers to the sockets, batches to the mesh, deadlines to the clock.
-    pub fn end_turn(&self, blocked: &mut Vec<Blocked>) {
+    pub fn end_turn(&self, left: &mut Left) {
         let now_us = clock::mono_us();
         for hosted in &self.hosted {
             hosted.shard.apply(|shard| hosted.disk.pull(shard, now_us));
         }
-        self.table.borrow_mut().flush(now_us, blocked);
+        if let Some(names) = &self.names
+            && left.file.is_none()
+        {
+            left.file = names.server.apply(NameServer::next_file);
+        }
+        self.table.borrow_mut().flush(now_us, &mut left.blocked);
         self.mesh.borrow().flush();
         self.deadlines.nudge();
         let loaded = self.mesh.borrow().is_loaded() || self.hosted.iter().any(|hosted| hosted.is_loaded());

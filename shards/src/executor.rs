@@ -4,6 +4,7 @@
 //! sixteen cores starts on two. A panic anywhere ends the whole process with one line: the log is safe, and half a broker
 //! would only be harder to understand.
 
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use futures_lite::AsyncReadExt;
 use glommio::net::UnixStream;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ringmq_core::event::{CoreId, ShardId};
+use ringmq_core::namesrv::NameServer;
 
 use crate::boot::Refused;
 use crate::clock;
@@ -20,9 +22,9 @@ use crate::driver::{Driver, Hosted, Names};
 use crate::limits;
 use crate::mesh::{self, Ends};
 use crate::net::listener::{self, Census, Listening};
-use crate::registrar;
+use crate::open::{self, ShardPlan, Source};
+use crate::registrar::{self, Habits, Inbox};
 use crate::signals::Bell;
-use crate::store::{self, ShardPlan};
 use crate::turn;
 
 /// Everything an executor's thread is given.
@@ -32,10 +34,12 @@ pub struct ExecutorPlan {
     pub cpu: Option<usize>,
     /// Memory registered with the rings, bytes.
     pub io_memory: usize,
-    /// The shards that live here.
-    pub shards: Vec<ShardPlan>,
+    /// The shards that live here, and where they learn about topics; none in a name server's process.
+    pub shards: Option<(Vec<ShardPlan>, Source)>,
     /// The name server that lives here, if any.
-    pub names: Option<ringmq_core::namesrv::NameServer>,
+    pub names: Option<NameServer>,
+    /// Standalone name servers to register at; on the control shard's executor.
+    pub registrars: Vec<Habits>,
     /// The executor of every shard, by shard.
     pub cores: Box<[CoreId]>,
     pub ends: Ends,
@@ -77,43 +81,49 @@ pub fn abort_on_panic() {
 }
 
 async fn run(plan: ExecutorPlan) {
-    let ExecutorPlan { core, cpu: _, io_memory: _, shards, names, cores, ends, listening, census, idle, bell, ready } =
-        plan;
-    let hosted = match store::open_all(shards, DiskQueues::new()).await {
+    let ExecutorPlan { core, cpu: _, io_memory: _, shards, names, registrars, cores, ends, .. } = plan;
+    let ExecutorPlan { listening, census, idle, bell, ready, .. } = plan;
+    let opened = match shards {
+        Some((shards, source)) => open::open_all(shards, source, DiskQueues::new()).await,
+        None => Ok(Vec::new()),
+    };
+    let hosted = match opened {
         Ok(hosted) => hosted,
         Err(refused) => {
             let _ = ready.send(Err(refused));
             return;
         }
     };
-    let driver = Rc::new(Driver::new(core, hosted, names.map(Names::new), cores));
+    let inboxes: Box<[Rc<Inbox>]> = registrars.iter().map(|_| Rc::default()).collect();
+    let driver = Rc::new(Driver::new(core, hosted, names.map(Names::new), cores, inboxes));
     for hosted in &driver.hosted {
         hosted.disk.attach(&driver, hosted);
     }
-    connect(&driver, ends, &census).await;
-    let mut tasks = vec![
+    connect(&driver, ends, &census);
+    let tasks = [
         glommio::spawn_local(turn::end_turns(driver.clone())),
         glommio::spawn_local(turn::keep_deadlines(driver.clone())),
         glommio::spawn_local(turn::close_idle(driver.clone(), idle)),
     ];
-    driver.turn.nudge();
-    let accepting: Vec<_> = listening
-        .into_iter()
-        .map(|listening| glommio::spawn_local(listener::accept(driver.clone(), listening, census.clone())))
-        .collect();
+    driver.begin();
+    for (inbox, habits) in driver.inboxes.iter().zip(registrars) {
+        glommio::spawn_local(registrar::register(driver.clone(), inbox.clone(), habits)).detach();
+    }
+    let accept = |listening| glommio::spawn_local(listener::accept(driver.clone(), listening, census.clone()));
+    let accepting: Vec<_> = listening.into_iter().map(accept).collect();
     let _ = ready.send(Ok(core));
     wait_for(bell).await;
     for task in accepting {
         task.cancel().await;
     }
     stop(&driver).await;
-    for task in tasks.drain(..) {
+    for task in tasks {
         task.cancel().await;
     }
 }
 
 /// Connects this executor with all others, both ways at once.
-async fn connect(driver: &Rc<Driver>, ends: Ends, census: &Census) {
+fn connect(driver: &Rc<Driver>, ends: Ends, census: &Census) {
     for (to, sender) in ends.senders {
         let link = driver.mesh.borrow_mut().connect(to);
         let turn = driver.turn.clone();
@@ -126,21 +136,27 @@ async fn connect(driver: &Rc<Driver>, ends: Ends, census: &Census) {
 }
 
 async fn wait_for(Bell(bell): Bell) {
-    let mut bell = UnixStream::from(socket2::Socket::from(std::os::fd::OwnedFd::from(bell)));
+    // SAFETY: the descriptor is a stream socket that nobody else owns from here on.
+    let mut bell = unsafe { UnixStream::from_raw_fd(bell.into_raw_fd()) };
     let mut byte = [0; 1];
     // The end of the stream counts as a ring: whoever could have rung is gone.
     let _ = bell.read(&mut byte).await;
 }
 
-/// Writes what is in memory only, waits for the disk, and leaves a checkpoint.
+/// Unregisters, writes what is in memory only, waits for the disk, and leaves a checkpoint.
 async fn stop(driver: &Rc<Driver>) {
-    let patience = clock::mono_us() + limits::STOP_PATIENCE.as_micros() as u64;
+    driver.inboxes.iter().for_each(|inbox| inbox.stop());
     driver.stop();
+    let patience = clock::mono_us() + limits::STOP_PATIENCE.as_micros() as u64;
     for hosted in &driver.hosted {
-        while !is_written(hosted) && clock::mono_us() < patience {
-            glommio::timer::sleep(Duration::from_millis(1)).await;
+        while !(is_written(hosted) && hosted.disk.is_kept_up()) && clock::mono_us() < patience {
+            glommio::timer::sleep(limits::STOP_LOOK).await;
         }
-        store::leave(hosted).await;
+        open::leave(hosted).await;
+    }
+    let patience = clock::mono_us() + limits::UNREGISTER_PATIENCE.as_micros() as u64;
+    while driver.inboxes.iter().any(|inbox| !inbox.is_done()) && clock::mono_us() < patience {
+        glommio::timer::sleep(limits::STOP_LOOK).await;
     }
 }
 

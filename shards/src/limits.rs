@@ -66,14 +66,15 @@ pub const OPEN_SEGMENTS: usize = 32;
 /// enough below the log's own window that what was already read still fits, so that no sender is ever refused for it.
 pub const UNDURABLE_PAUSE: u64 = 24 * 1024 * 1024;
 
+/// Log written since the last checkpoint at which the next one is due: what a start after a crash has to replay, well
+/// under a second's worth.
+pub const CHECKPOINT_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Rest between two checkpoints, so that a shard with a million queues does not write them all the time.
+pub const CHECKPOINT_REST: Duration = Duration::from_secs(5);
+
 /// Zeros written per step by the task that prepares segments: half a millisecond of disk time.
 pub const FILL_CHUNK: usize = 1024 * 1024;
-
-/// How long a name server may take to answer a registration (registerBrokerTimeoutMills).
-pub const REGISTER_TIMEOUT: Duration = Duration::from_secs(24);
-
-/// How often the broker registers (registerNameServerPeriod).
-pub const REGISTER_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a name server may take to accept a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -81,8 +82,20 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause after a registration that failed, so that a name server that comes back is found soon.
 pub const REGISTER_RETRY: Duration = Duration::from_secs(2);
 
+/// Topics per registration frame: with attributes about 300 bytes each, a quarter of the largest frame.
+pub const TOPICS_PER_REGISTRATION: usize = 16_384;
+
+/// How long unregistering may take at stop, for all name servers together.
+pub const UNREGISTER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The shortest wait for a deadline: timers closer together are one.
+pub const TICK_MIN: Duration = Duration::from_micros(100);
+
 /// How long stopping may wait for the disk and the name servers before the process goes anyway.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often stopping looks whether all is done.
+pub const STOP_LOOK: Duration = Duration::from_millis(1);
 
 const _: () = assert!(OUTBOUND_PAUSE < OUTBOUND_MAX);
 const _: () = assert!(OUTBOUND_KEEP <= OUTBOUND_PAUSE);

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -16,25 +17,44 @@ use futures_lite::{AsyncWrite, Future};
 use glommio::channels::shared_channel::ConnectedReceiver;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
-use ringmq_core::event::ConnId;
+use ringmq_core::event::{ConnId, DiskError};
+use ringmq_core::namesrv::{FileToWrite, NamesrvInput};
 
 use crate::clock;
-use crate::driver::Driver;
+use crate::driver::{Driver, Left};
 use crate::limits;
 use crate::mesh::Batch;
 use crate::net::listener::{self, Census};
 use crate::net::table::Blocked;
+use crate::open;
 
 /// Ends every loop turn in which something happened.
 pub async fn end_turns(driver: Rc<Driver>) {
-    let mut blocked = Vec::new();
+    let mut left = Left::default();
     loop {
         driver.turn.wait().await;
-        driver.end_turn(&mut blocked);
-        for Blocked(conn, stream) in blocked.drain(..) {
+        driver.end_turn(&mut left);
+        for Blocked(conn, stream) in left.blocked.drain(..) {
             glommio::spawn_local(write_rest(driver.clone(), conn, stream)).detach();
         }
+        if let Some(file) = left.file.take() {
+            glommio::spawn_local(write_file(driver.clone(), file)).detach();
+        }
     }
+}
+
+/// Writes the name server's key-value file and says how that went.
+async fn write_file(driver: Rc<Driver>, file: FileToWrite) {
+    let FileToWrite { path, bytes } = file;
+    let shown = path.clone();
+    let path = PathBuf::from(path);
+    let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let result = open::replace_file(directory, name, bytes).await;
+    if let Err(DiskError { errno }) = result {
+        crate::warn!("the key-value configuration could not be written to {shown} (errno {errno})");
+    }
+    driver.happened_to_names(NamesrvInput::FileWritten(result));
 }
 
 /// Writes what a full socket did not take, as it takes it.

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{Refused, owner};
 
 /// Says what the directory is; written once, when it is made.
-pub const SUPERBLOCK: &str = "ringmq.format";
+pub const SUPERBLOCK: &str = ringmq_core::store::superblock::FILE_NAME;
 
 /// Held with flock while a broker runs on the directory; its text is that broker's process id.
 const LOCK: &str = "lock";

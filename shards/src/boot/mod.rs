@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod cpus;
 pub mod direct_io;
 pub mod directory;
+pub mod format;
 pub mod owner;
 pub mod ports;
 pub mod ring;

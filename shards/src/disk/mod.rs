@@ -4,10 +4,9 @@
 //! nothing: the log says what to write and when (`next_write`), core says what to read. A failed write is told to the log,
 //! which takes nothing any more; nothing is ever tried again.
 
-pub mod recover;
 pub mod replace;
 pub mod segment_file;
-mod sealed;
+mod upkeep;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -74,11 +73,19 @@ pub struct Disk {
     reading: Cell<usize>,
     /// Writes under way; stopping waits for them.
     writing: Cell<usize>,
+    upkeep: upkeep::Upkeep,
 }
 
 impl Disk {
     /// The files of shard `id` in `directory`.
-    pub fn new(id: ShardId, directory: PathBuf, layout: Layout, mode: WriteMode, queues: DiskQueues) -> Self {
+    pub fn new(
+        id: ShardId,
+        directory: PathBuf,
+        layout: Layout,
+        mode: WriteMode,
+        queues: DiskQueues,
+        next_checkpoint: u64,
+    ) -> Self {
         Disk {
             id,
             directory,
@@ -92,6 +99,7 @@ impl Disk {
             reads: RefCell::new(VecDeque::new()),
             reading: Cell::new(0),
             writing: Cell::new(0),
+            upkeep: upkeep::Upkeep::new(next_checkpoint),
         }
     }
 
@@ -112,9 +120,11 @@ impl Disk {
             return Ok(());
         }
         let file = Rc::new(SegmentFile::open(&path, self.mode).await?);
-        let used = (end.offset() - base.0).next_multiple_of(crate::boot::direct_io::BLOCK as u64);
+        let used = (end.0 - base.0).next_multiple_of(crate::boot::direct_io::BLOCK as u64);
         file.claim(0, used as usize);
-        self.enter(base, file);
+        self.enter(base, file.clone());
+        let fill = self.clone().fill(base, file);
+        glommio::spawn_local_into(fill, self.queues.preparing).expect("the queue was made").detach();
         Ok(())
     }
 
@@ -135,7 +145,7 @@ impl Disk {
                 self.start_write(shard, plan);
             }
         }
-        self.pull_sealed(shard);
+        self.pull_upkeep(shard, now_us);
     }
 
     fn urge(&self, shard: &Shard, now_us: u64) -> Urge {
@@ -225,7 +235,11 @@ impl Disk {
 
     async fn fill(self: Rc<Self>, base: SegmentBase, file: Rc<SegmentFile>) {
         if let Err(DiskError { errno }) = file.zero_fill().await {
-            crate::warn!("shard {}: {} could not be zeroed ahead (errno {errno}); writes are slower", self.id.0, base.log_name());
+            crate::warn!(
+                "shard {}: {} could not be zeroed ahead (errno {errno}); writes are slower",
+                self.id.0,
+                base.log_name()
+            );
         }
     }
 
@@ -243,7 +257,9 @@ impl Disk {
         self.reads.borrow_mut().push_back((id, plan));
         if self.reading.get() < limits::COLD_READS {
             self.reading.set(self.reading.get() + 1);
-            glommio::spawn_local_into(self.clone().read_queued(), self.queues.cold_reads).expect("the queue was made").detach();
+            glommio::spawn_local_into(self.clone().read_queued(), self.queues.cold_reads)
+                .expect("the queue was made")
+                .detach();
         }
     }
 

@@ -152,7 +152,7 @@ impl Table {
     }
 
     /// Shuts every connection of which nothing was heard or said since `before_us`; returns how many.
-    pub fn shut_idle(&mut self, before_us: u64) -> usize {
+    pub fn shut_idle(&self, before_us: u64) -> usize {
         let idle = self.slots.iter().filter(|(_, connection)| connection.active_us < before_us);
         idle.map(|(_, connection)| connection.shut()).count()
     }

@@ -206,11 +206,13 @@ impl Client {
                 _ => accepted(answer)?,
             };
             PullReply::decode(&answer.ext).expect("a pull's answer has its header");
-            Ok(record::iter(answer.body).map(|record| {
-                let record = record.expect("the broker sends whole records");
-                record.check_body().expect("the body has its checksum");
-                Message { offset: record.queue_offset(), body: record.body().to_vec() }
-            }).collect())
+            Ok(record::iter(answer.body)
+                .map(|record| {
+                    let record = record.expect("the broker sends whole records");
+                    record.check_body().expect("the body has its checksum");
+                    Message { offset: record.queue_offset(), body: record.body().to_vec() }
+                })
+                .collect())
         })
     }
 }

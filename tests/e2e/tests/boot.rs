@@ -44,7 +44,8 @@ fn a_broker_greets_stops_and_finds_everything_again() {
     let _broker = Process::start(dir.path(), ports, &[]);
     let mut client = Client::connect(ports.broker).unwrap();
     let messages = client.pull("again", 1, 0).unwrap().unwrap();
-    let bodies: Vec<String> = messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect();
+    let bodies: Vec<String> =
+        messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect();
     assert_eq!(bodies, ["message 1", "message 3", "message 5", "message 7", "message 9"]);
     assert_eq!(client.send("again", 1, b"more").unwrap().unwrap().offset, 5);
 }

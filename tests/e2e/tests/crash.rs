@@ -48,10 +48,14 @@ fn nothing_acknowledged_is_lost() {
 fn load_until_killed(broker: Process, ports: Ports, numbers: &AtomicU64) -> Vec<Acknowledged> {
     let count = AtomicU64::new(0);
     thread::scope(|scope| {
-        let senders: Vec<_> = (0..SENDERS).map(|sender| scope.spawn({
-            let count = &count;
-            move || send_until_broken(ports, sender, numbers, count)
-        })).collect();
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                scope.spawn({
+                    let count = &count;
+                    move || send_until_broken(ports, sender, numbers, count)
+                })
+            })
+            .collect();
         while count.load(Ordering::Relaxed) < ROUND && !senders.iter().all(|sender| sender.is_finished()) {
             thread::yield_now();
         }

@@ -1,0 +1,135 @@
+//! What the data directory was made as, and that it was started once more.
+//!
+//! Owns the comparison of the superblock with the settings, the making of a new one, and the order that the log's recovery
+//! relies on: the new epoch is on the disk before anything is appended. The layout is core's.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+
+use ringmq_core::settings::{BrokerSettings, Loaded, Settings, Source};
+use ringmq_core::store::superblock::{FILE_NAME, Superblock};
+
+use super::Refused;
+use super::directory::DataDirectory;
+use crate::clock;
+use crate::disk::replace;
+
+/// Opens the directory's superblock or makes one, and counts this start. The settings take over what the directory fixed.
+///
+/// # Errors
+/// The directory belongs to another broker or a newer program, or cannot be written.
+pub fn start(
+    directory: &DataDirectory,
+    loaded: &mut Loaded<BrokerSettings>,
+    cpus: usize,
+) -> Result<Superblock, Refused> {
+    let fails = |error: io::Error| {
+        Refused::new(
+            format!("{FILE_NAME} in {} cannot be written: {error}", directory.root.display()),
+            "make room or give this user the right to it",
+        )
+    };
+    let before = match &directory.superblock {
+        Some(bytes) => judge(directory, bytes, loaded)?,
+        None => {
+            let made = new(&loaded.settings, cpus).map_err(fails)?;
+            replace::replace(&directory.root, FILE_NAME, &made.new_file()).map_err(fails)?;
+            made
+        }
+    };
+    let started = before.next_start();
+    let (offset, slot) = started.slot();
+    let file = OpenOptions::new().write(true).open(directory.root.join(FILE_NAME)).map_err(fails)?;
+    file.write_all_at(&slot, offset).and_then(|()| file.sync_all()).map_err(fails)?;
+    Ok(started)
+}
+
+/// Reads the superblock of an existing directory and compares it with what the settings say.
+fn judge(directory: &DataDirectory, bytes: &[u8], loaded: &mut Loaded<BrokerSettings>) -> Result<Superblock, Refused> {
+    let root = directory.root.display();
+    let found = Superblock::decode(bytes).map_err(|error| {
+        Refused::new(
+            format!("{root} is left untouched: {error}"),
+            "use the program that made it, or set storePathRootDir to another directory",
+        )
+    })?;
+    let (named, stored) = (loaded.settings.identity.broker_name.clone(), found.broker.clone());
+    // A name nobody chose is the host's, which changes with every container; the directory knows better.
+    if named != stored && loaded.source("brokerName") == Source::Default {
+        loaded.settings.set("brokerName", &stored);
+    } else if named != stored {
+        return Err(Refused::new(
+            format!("{root} holds the data of broker {stored}, not of {named}, and was left untouched"),
+            format!("set brokerName={stored} or storePathRootDir to another directory"),
+        ));
+    }
+    let wanted = loaded.settings.cores.shards;
+    if wanted != 0 && wanted != found.shards {
+        crate::warn!("shards = {wanted} has no effect: {root} was made with {} shards and keeps them", found.shards);
+    }
+    Ok(found)
+}
+
+fn new(settings: &BrokerSettings, cpus: usize) -> io::Result<Superblock> {
+    let mut identity = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut identity)?;
+    let shards = match settings.cores.shards {
+        0 => u16::try_from(cpus).unwrap_or(u16::MAX),
+        chosen => chosen,
+    };
+    Ok(Superblock {
+        identity,
+        epoch: 0,
+        shards,
+        segment_size: settings.store.segment_size,
+        made_ms: clock::now().wall_ms,
+        cluster: settings.identity.broker_cluster_name.clone(),
+        broker: settings.identity.broker_name.clone(),
+        broker_id: settings.identity.broker_id as i64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::{configuration, directory};
+
+    fn load(flags: &[(&str, &str)]) -> Loaded<BrokerSettings> {
+        configuration::load(None, flags).unwrap()
+    }
+
+    #[test]
+    fn each_start_is_counted_and_keeps_what_the_directory_was_made_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = {
+            let opened = directory::open(dir.path()).unwrap();
+            start(&opened, &mut load(&[("shards", "3")]), 2).unwrap()
+        };
+        assert_eq!((first.epoch, first.shards), (1, 3));
+        let opened = directory::open(dir.path()).unwrap();
+        let second = start(&opened, &mut load(&[]), 8).unwrap();
+        assert_eq!((second.epoch, second.shards, second.identity), (2, 3, first.identity));
+    }
+
+    #[test]
+    fn another_brokers_directory_is_refused_but_a_default_name_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        start(&directory::open(dir.path()).unwrap(), &mut load(&[("brokerName", "broker-a")]), 1).unwrap();
+        let opened = directory::open(dir.path()).unwrap();
+        let refused = start(&opened, &mut load(&[("brokerName", "broker-b")]), 1).unwrap_err();
+        assert!(refused.reason.contains("broker-a") && refused.reason.contains("broker-b"), "{refused}");
+        let mut unnamed = load(&[]);
+        start(&opened, &mut unnamed, 1).unwrap();
+        assert_eq!(unnamed.settings.identity.broker_name, "broker-a");
+    }
+
+    #[test]
+    fn a_damaged_superblock_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), b"not ours").unwrap();
+        let opened = directory::open(dir.path()).unwrap();
+        assert!(start(&opened, &mut load(&[]), 1).is_err());
+        assert_eq!(std::fs::read(dir.path().join(FILE_NAME)).unwrap(), b"not ours");
+    }
+}

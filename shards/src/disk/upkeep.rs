@@ -1,0 +1,133 @@
+//! What makes the next start short: indexes of full segments, and checkpoints.
+//!
+//! Owns when they are made and that they are written in order, one at a time, in the background. What stands in them is core's.
+//! A failure costs time at the next start and nothing else, so it is said once and the broker goes on.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use ringmq_core::event::DiskError;
+use ringmq_core::shard::Shard;
+use ringmq_core::store::index_file::IndexBuild;
+use ringmq_core::store::{Checkpoint, Sealed};
+
+use super::Disk;
+use crate::clock;
+use crate::limits;
+use crate::open;
+
+/// The state of a shard's upkeep.
+#[derive(Debug)]
+pub struct Upkeep {
+    /// Full segments whose index is to be written, in order.
+    sealed: RefCell<VecDeque<Sealed>>,
+    indexing: Cell<bool>,
+    /// Sequence number of the next checkpoint.
+    next_checkpoint: Cell<u64>,
+    /// End of the log at the last checkpoint, and when that was; `None` before the first look.
+    last: Cell<Option<(u64, u64)>>,
+    /// A checkpoint that waits until all it covers is durable.
+    captured: RefCell<Option<Checkpoint>>,
+    writing: Cell<bool>,
+}
+
+impl Upkeep {
+    /// With checkpoints numbered from `next_checkpoint`.
+    pub fn new(next_checkpoint: u64) -> Self {
+        Upkeep {
+            sealed: RefCell::new(VecDeque::new()),
+            indexing: Cell::new(false),
+            next_checkpoint: Cell::new(next_checkpoint),
+            last: Cell::new(None),
+            captured: RefCell::new(None),
+            writing: Cell::new(false),
+        }
+    }
+}
+
+impl Disk {
+    /// Starts what is due: the index of a segment that became full, a checkpoint.
+    pub(super) fn pull_upkeep(self: &Rc<Self>, shard: &mut Shard, now_us: u64) {
+        while let Some(sealed) = shard.log.take_sealed() {
+            self.upkeep.sealed.borrow_mut().push_back(sealed);
+        }
+        if !self.upkeep.indexing.get() && !self.upkeep.sealed.borrow().is_empty() {
+            self.upkeep.indexing.set(true);
+            let index = self.clone().index_sealed();
+            glommio::spawn_local_into(index, self.queues.preparing).expect("the queue was made").detach();
+        }
+        self.pull_checkpoint(shard, now_us);
+    }
+
+    async fn index_sealed(self: Rc<Self>) {
+        loop {
+            let Some(sealed) = self.upkeep.sealed.borrow_mut().pop_front() else { break };
+            let Some((_, hosted)) = self.owner() else { break };
+            let mut build = IndexBuild::new(&self.layout, sealed);
+            let mut step = |shard: &mut Shard| build.step(&mut shard.queues, &mut shard.index);
+            while !hosted.shard.apply(&mut step) {
+                // Each step takes a fifth of a millisecond; requests come in between.
+                glommio::yield_if_needed().await;
+            }
+            let name = sealed.base().index_name();
+            self.replace_file(name, build.finish()).await;
+        }
+        self.upkeep.indexing.set(false);
+    }
+
+    fn pull_checkpoint(self: &Rc<Self>, shard: &Shard, now_us: u64) {
+        let Upkeep { last, captured, writing, .. } = &self.upkeep;
+        let (last_end, last_us) = last.get().unwrap_or_else(|| {
+            let first = (shard.log.durable().0, now_us);
+            last.set(Some(first));
+            first
+        });
+        let mut captured = captured.borrow_mut();
+        let grown = shard.log.appended().0 - last_end;
+        let is_due =
+            grown >= limits::CHECKPOINT_BYTES && now_us - last_us >= limits::CHECKPOINT_REST.as_micros() as u64;
+        if is_due && captured.is_none() && !writing.get() && shard.log.fault().is_none() {
+            last.set(Some((shard.log.appended().0, now_us)));
+            *captured = Some(shard.checkpoint(clock::now(), self.next_checkpoint()));
+        }
+        if captured.as_ref().is_some_and(|checkpoint| checkpoint.covered <= shard.log.durable())
+            && let Some(checkpoint) = captured.take()
+        {
+            writing.set(true);
+            let disk = self.clone();
+            let write = async move {
+                disk.write_checkpoint(checkpoint).await;
+                disk.upkeep.writing.set(false);
+            };
+            glommio::spawn_local_into(write, self.queues.preparing).expect("the queue was made").detach();
+        }
+    }
+
+    /// Sequence number for a checkpoint; each is given out once.
+    pub fn next_checkpoint(&self) -> u64 {
+        let sequence = self.upkeep.next_checkpoint.get();
+        self.upkeep.next_checkpoint.set(sequence + 1);
+        sequence
+    }
+
+    /// Whether no checkpoint is being written.
+    pub fn is_kept_up(&self) -> bool {
+        !self.upkeep.writing.get()
+    }
+
+    /// Writes a checkpoint; all it covers is durable.
+    pub async fn write_checkpoint(&self, checkpoint: Checkpoint) {
+        self.replace_file(checkpoint.file_name().to_owned(), checkpoint.encode()).await;
+    }
+
+    async fn replace_file(&self, name: String, bytes: Vec<u8>) {
+        let written = open::replace_file(self.directory.clone(), name.clone(), bytes).await;
+        if let Err(DiskError { errno }) = written {
+            crate::warn!(
+                "shard {}: {name} could not be written (errno {errno}); the next start takes longer",
+                self.id.0
+            );
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! From a shard's directory to a shard that runs: recovery at start, the checkpoint at stop.
+//!
+//! Owns the listing and reading of the files. What the bytes mean is core's. Blocks its thread: nothing else runs on an
+//! executor before its shards are there.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use glommio::io::DmaBuffer;
+use nix::fcntl::{Flock, FlockArg};
+use ringmq_core::boot::{Knowledge, OpenError, Opened, Opening};
+use ringmq_core::event::{DiskError, ShardId};
+use ringmq_core::metadata::Metadata;
+use ringmq_core::settings::{BrokerSettings, Loaded};
+use ringmq_core::store::recovery::{Found, FoundFile, RangeOf, RecoveryReport};
+use ringmq_core::store::{Checkpoint, LogOptions, SegmentBase};
+
+use crate::boot::Refused;
+use crate::boot::direct_io::WriteMode;
+use crate::clock;
+use crate::disk::segment_file::never_poll;
+use crate::disk::{Disk, DiskQueues, replace};
+use crate::driver::Hosted;
+
+/// What a shard is opened with.
+#[derive(Debug)]
+pub struct ShardPlan {
+    pub id: ShardId,
+    /// How many shards the data directory has.
+    pub shards: u16,
+    pub options: LogOptions,
+    /// The shard's directory.
+    pub directory: PathBuf,
+    pub mode: WriteMode,
+}
+
+/// Where an executor's shards learn about topics and groups.
+#[derive(Debug)]
+pub enum Source {
+    /// The control shard is among them: it reads them from its log and tells the other executors.
+    Truth(Box<Loaded<BrokerSettings>>, Vec<mpsc::Sender<Metadata>>),
+    /// From the executor of the control shard.
+    Told(mpsc::Receiver<Metadata>),
+}
+
+/// Opens all shards of an executor, the control shard first.
+///
+/// # Errors
+/// The first one that cannot be opened: damaged, or unreadable.
+pub async fn open_all(plans: Vec<ShardPlan>, source: Source, queues: DiskQueues) -> Result<Vec<Hosted>, Refused> {
+    let mut hosted: Vec<Hosted> = Vec::with_capacity(plans.len());
+    let (mut truth, others, told) = match source {
+        Source::Truth(loaded, others) => (Some(loaded), others, None),
+        Source::Told(told) => (None, Vec::new(), Some(told)),
+    };
+    let mut copy: Option<Metadata> = None;
+    for plan in plans {
+        let opening = read(&plan)?;
+        let knowledge = match truth.take() {
+            Some(loaded) => Knowledge::Truth(loaded),
+            None => {
+                if let Some(told) = &told
+                    && copy.is_none()
+                {
+                    let gone = |_| Refused::new("the control shard did not start", "see the line about it");
+                    copy = Some(told.recv().map_err(gone)?);
+                }
+                Knowledge::Copy(Box::new(copy.clone().expect("the control shard is opened first")))
+            }
+        };
+        let opened = opening.finish(clock::now(), knowledge);
+        if copy.is_none() {
+            let metadata = opened.shard.metadata.clone();
+            for other in &others {
+                // One that is gone has failed by itself and says why.
+                let _ = other.send(metadata.clone());
+            }
+            copy = Some(metadata);
+        }
+        hosted.push(host(plan, opened, queues).await?);
+    }
+    Ok(hosted)
+}
+
+/// Gives an opened shard its files.
+async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hosted, Refused> {
+    let Opened { shard, report, next_checkpoint } = opened;
+    let id = plan.id;
+    let fails = |error: DiskError| disk_refused(&plan.directory, io::Error::from_raw_os_error(error.errno));
+    never_poll(&plan.directory).await.map_err(fails)?;
+    let directory = plan.directory.clone();
+    let disk = Rc::new(Disk::new(id, directory, plan.options.layout, plan.mode, queues, next_checkpoint));
+    disk.resume(&shard).await.map_err(fails)?;
+    if let Some(line) = describe(&report) {
+        crate::info!("shard {}: {line}", id.0);
+    }
+    Ok(Hosted::new(id, shard, disk))
+}
+
+/// Reads what the directory holds, up to the point where only the metadata is missing.
+fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
+    let fails = |error: io::Error| disk_refused(&plan.directory, error);
+    fs::create_dir_all(&plan.directory).map_err(fails)?;
+    let found = list(&plan.directory).map_err(fails)?;
+    let damaged = |error: OpenError| {
+        Refused::new(
+            format!("shard {} in {}: {error}", plan.id.0, plan.directory.display()),
+            "nothing was changed; restore the file from a backup, or set storePathRootDir to another directory",
+        )
+    };
+    let mut opening = Opening::new(plan.id, plan.shards, plan.options, found).map_err(damaged)?;
+    let mut reader =
+        Reader { directory: &plan.directory, mode: plan.mode, open: None, replayed: Vec::new(), buffer: None };
+    let mut said = Instant::now();
+    while let Some(range) = opening.next_read() {
+        let bytes = reader.read(range.file, range.offset, range.len as usize).map_err(fails)?;
+        opening.supply(bytes).map_err(damaged)?;
+        if said.elapsed() >= Duration::from_secs(1) {
+            let (done, all) = opening.progress();
+            crate::info!("shard {}: {} of {} MiB of log read", plan.id.0, done >> 20, all >> 20);
+            said = Instant::now();
+        }
+    }
+    reader.finish().map_err(fails)?;
+    Ok(opening)
+}
+
+fn disk_refused(directory: &Path, error: io::Error) -> Refused {
+    Refused::new(
+        format!("cannot read the shard in {}: {error}", directory.display()),
+        "give this user the right to it, or set storePathRootDir to another directory",
+    )
+}
+
+fn list(directory: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some((base, kind)) = name.to_str().and_then(SegmentBase::parse_name) else { continue };
+        let file = FoundFile { base, len: entry.metadata()?.len() };
+        match kind {
+            "log" => found.segments.push(file),
+            "index" => found.indexes.push(file),
+            _ => {}
+        }
+    }
+    found.segments.sort_unstable();
+    found.indexes.sort_unstable();
+    let checkpoints = ["checkpoint-0", "checkpoint-1"].map(|name| fs::read(directory.join(name)).ok());
+    found.checkpoint = Checkpoint::newest([checkpoints[0].as_deref(), checkpoints[1].as_deref()]);
+    Ok(found)
+}
+
+/// Reads files for recovery, one open at a time.
+struct Reader<'p> {
+    directory: &'p Path,
+    mode: WriteMode,
+    open: Option<(RangeOf, Flock<File>)>,
+    /// Segments whose log was read: their pages may still be on their way to the disk.
+    replayed: Vec<SegmentBase>,
+    buffer: Option<DmaBuffer>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, range: RangeOf, offset: u64, len: usize) -> io::Result<&[u8]> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != range) {
+            self.open = None;
+            self.open = Some((range, self.open(range)?));
+        }
+        if self.buffer.as_ref().is_none_or(|buffer| buffer.len() < len) {
+            self.buffer = Some(glommio::allocate_dma_buffer_global(len.next_multiple_of(crate::limits::READ_CHUNK)));
+        }
+        let buffer = self.buffer.as_mut().expect("it was just made");
+        let (_, file) = self.open.as_ref().expect("it was just opened");
+        let bytes = &mut buffer.as_bytes_mut()[..len];
+        let mut got = 0;
+        while got < len {
+            match file.read_at(&mut bytes[got..], offset + got as u64) {
+                Ok(0) => break,
+                Ok(more) => got += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&buffer.as_bytes()[..got])
+    }
+
+    fn open(&mut self, range: RangeOf) -> io::Result<Flock<File>> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        let name = match range {
+            RangeOf::Log(base) => {
+                self.replayed.push(base);
+                if self.mode == WriteMode::Direct {
+                    options.custom_flags(libc::O_DIRECT);
+                }
+                base.log_name()
+            }
+            RangeOf::Index(base) => base.index_name(),
+        };
+        let file = options.open(self.directory.join(name))?;
+        // A write that a killed predecessor left under way holds its lock until it is done; reading before that would
+        // see a file that still changes.
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+    }
+
+    /// What was replayed is believed from now on, so it must not depend on a cache.
+    fn finish(mut self) -> io::Result<()> {
+        self.open = None;
+        for base in self.replayed.drain(..) {
+            File::open(self.directory.join(base.log_name()))?.sync_data()?;
+        }
+        Ok(())
+    }
+}
+
+/// One line about what recovery had to do; `None` after a clean stop.
+fn describe(report: &RecoveryReport) -> Option<String> {
+    let RecoveryReport { covered: _, first, end, loaded: _, rebuilt, replayed, messages, own_records: _, torn } =
+        report;
+    if *replayed == 0 && rebuilt.is_empty() && !torn {
+        return None;
+    }
+    let size = (end.0 - first.0) >> 20;
+    let mut line = format!("{size} MiB of log; {} KiB with {messages} messages replayed", replayed >> 10);
+    if *torn {
+        line.push_str("; a write the last run did not complete was dropped, nothing acknowledged was in it");
+    }
+    if !rebuilt.is_empty() {
+        line.push_str(&format!("; {} damaged indexes are written again", rebuilt.len()));
+    }
+    Some(line)
+}
+
+/// Leaves a checkpoint, so that the next start has nothing to replay.
+pub async fn leave(hosted: &Hosted) {
+    let now = clock::now();
+    let checkpoint = hosted.shard.apply(|shard| {
+        let whole = shard.log.fault().is_none() && shard.log.durable() == shard.log.appended();
+        whole.then(|| shard.checkpoint(now, hosted.disk.next_checkpoint()))
+    });
+    if let Some(checkpoint) = checkpoint {
+        hosted.disk.write_checkpoint(checkpoint).await;
+    }
+}
+
+/// Writes a file in place of the one before, on a helper thread.
+///
+/// # Errors
+/// What the file system said.
+pub async fn replace_file(directory: PathBuf, name: String, bytes: Vec<u8>) -> Result<(), DiskError> {
+    let write = move || {
+        fs::create_dir_all(&directory)?;
+        replace::replace(&directory, &name, &bytes)
+    };
+    glommio::executor().spawn_blocking(write).await.map_err(crate::disk::segment_file::disk_error)
+}
