@@ -110,6 +110,10 @@ pub const TIMER_MAX_MS: u64 = 259_200_000;
 /// Longest delay of a level, ms: a queue entry keeps it in 31 bits. 24 days.
 pub const LEVEL_MAX_MS: u64 = i32::MAX as u64 - 1;
 
+/// How often a shard with delayed messages compares its clock with the wall clock, ms: what a wall clock set and a crash
+/// within this time may cost in precision.
+pub const CLOCK_LOOK_EVERY_MS: u64 = 1_000;
+
 /// Undecided transactions per shard: about 150 bytes each, 40 MiB.
 pub const HALF_MAX: usize = 262_144;
 

@@ -60,8 +60,7 @@ pub fn deliver_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
 
 /// When the duty is wanted next.
 fn next(shard: &mut Shard, now: Now) -> Next {
-    let delay = &mut shard.delay;
-    delay.schedule.first().map_or(Next::WhenArmed, |due| Next::At(delay.clock.mono_us_of(now, due.at_ms)))
+    shard.delay.wake(now).map_or(Next::WhenArmed, Next::At)
 }
 
 /// Notes how far the wall clock was set, so that a restart measures on.

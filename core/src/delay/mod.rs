@@ -31,7 +31,7 @@ pub use wish::Wish;
 
 use crate::effects::Refusal;
 use crate::event::Now;
-use crate::limits::DELAYED_MAX;
+use crate::limits::{CLOCK_LOOK_EVERY_MS, DELAYED_MAX};
 use schedule::{Due, Schedule};
 use steady::Steady;
 
@@ -131,7 +131,14 @@ impl Delay {
     /// A message was stored where [`Delay::stay`] said. Returns when the duty must run, mono microseconds.
     pub fn add(&mut self, now: Now, stay: &Stay, position: Position, size: u32) -> u64 {
         self.schedule.add(Due { at_ms: stay.due_ms, position, size });
-        self.clock.mono_us_of(now, stay.due_ms)
+        self.wake(now).unwrap_or(now.mono_us)
+    }
+
+    /// When the duty must run, mono microseconds: when the first message is due, and now and then to notice that somebody
+    /// set the wall clock, which a restart must know. `None` while nothing waits.
+    fn wake(&mut self, now: Now) -> Option<u64> {
+        let first = self.schedule.first()?;
+        Some(self.clock.mono_us_of(now, first.at_ms).min(now.after_ms(CLOCK_LOOK_EVERY_MS)))
     }
 }
 
@@ -156,7 +163,7 @@ mod tests {
         let stay = delay.stay(now, Wish::Level { level: 2, delay_ms: 5_000 }).expect("there is room");
         assert_eq!(stay, Stay { queue: 1, stored_ms: 70_000, due_ms: 75_000 });
         assert_eq!(stay.entry_code(), 5_000);
-        assert_eq!(delay.add(now, &stay, Position(40), 100), 5_010_000);
+        assert_eq!(delay.add(now, &stay, Position(40), 100), 1_010_000, "it looks at the wall clock in between");
         let later = Now { wall_ms: 0, mono_us: 11_500 };
         let stay = delay.stay(later, Wish::Timer { delay_ms: 7 }).expect("there is room");
         assert_eq!(stay, Stay { queue: TIMER_QUEUE, stored_ms: 70_001, due_ms: 70_009 });
