@@ -78,6 +78,7 @@ impl Play {
     /// `> CLIENT WHAT field=value ...`
     pub fn ask(&mut self, rest: &str) -> Result<(), String> {
         let (name, rest) = rest.split_once(' ').ok_or("> CLIENT REQUEST ...")?;
+        let rest = &rest.replace("$sent", &self.sent);
         let client = self.client(name)?;
         let words = Words::of(rest);
         let says = |word| words.plain.contains(&word);
@@ -132,6 +133,7 @@ fn group(rest: &str) -> Result<Change, String> {
     let name = words.plain.first().ok_or("a group needs a name")?;
     let mut group = Group::named(name);
     group.consume_enable = words.get("consume") != Some("false");
+    group.retry_queues = words.number("retries", 1)? as u32;
     group.consume_broadcast_enable = words.get("broadcast") != Some("false");
     Ok(Change::GroupPut(group))
 }
@@ -266,8 +268,13 @@ fn any(code: &str, words: &Words<'_>) -> Result<Request, String> {
     for (key, value) in &words.pairs {
         match *key {
             "body" => request.body = body_of(value),
+            _ if key.starts_with("p.") => {}
             _ => request.field(key, value.replace('+', " ")),
         }
+    }
+    if words.pairs.iter().any(|(key, _)| key.starts_with("p.")) {
+        let short = words.get("a").is_some();
+        request.field(if short { "i" } else { "properties" }, properties_of(words));
     }
     Ok(request)
 }

@@ -2,6 +2,7 @@
 
 use ringmq_protocol::command::Command;
 use ringmq_protocol::frame;
+use ringmq_protocol::ids::OffsetId;
 use ringmq_protocol::record;
 
 use super::{Play, Words};
@@ -27,6 +28,9 @@ impl Play {
         }
         if !command.is_response() {
             self.push = command.opaque;
+        }
+        if let Some(id) = command.ext.get("msgId").and_then(|id| OffsetId::decode(&id.to_cow())) {
+            self.sent = id.offset.to_string();
         }
         for (key, value) in &words.pairs {
             if let Some(name) = value.strip_prefix('>') {

@@ -10,6 +10,7 @@
 //! client C home=0                            connects; `binary` spells headers in binary
 //! > C send topic=T queue=0 body=hello tags=A sends a request: send, batch, pull, or any code by name
 //! > C GET_MAX_OFFSET topic=T queueId=0
+//! > C VIEW_MESSAGE_BY_ID offset=$sent        the physical offset of the message sent last
 //! > C heartbeat id=c1 group=G topics=T:A||B,U  also lock, unlock: see clients.rs
 //! < C 0 queueOffset=0                        the next answer: its code, fields, remark~text, bodies=a,b
 //! < C 0 body={"a":1} | body~part             the whole body, or a part of it
@@ -47,6 +48,8 @@ pub struct Play {
     pub kept: Vec<(String, String)>,
     /// Number of the last request of ours that a client received.
     pub push: i32,
+    /// The physical offset in the id of the last message sent; `$sent` stands for it in requests.
+    pub sent: String,
     /// Statements that make topics and groups, played again after a restart.
     setup: Vec<String>,
 }
@@ -65,12 +68,12 @@ pub struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    /// Cuts a statement at blanks; a value may hold blanks as `_`... it may not: write them as `+`.
+    /// Cuts a statement at blanks; blanks within a value are written as `+`.
     pub fn of(text: &'a str) -> Self {
         let mut words = Words { plain: Vec::new(), pairs: Vec::new() };
         for word in text.split_whitespace() {
             match word.split_once('=') {
-                Some((key, value)) if !key.is_empty() => words.pairs.push((key, value)),
+                Some((key, value)) if !key.is_empty() && !word.starts_with("remark~") => words.pairs.push((key, value)),
                 _ => words.plain.push(word),
             }
         }
@@ -118,7 +121,7 @@ fn begin(settings: &[(usize, &str)]) -> Result<Play, String> {
         }
     }
     let harness = Harness::with_sizes(shards, &conf, segment, tail);
-    Ok(Play { harness, clients: BTreeMap::new(), opaque: 0, kept: Vec::new(), push: 0, setup: Vec::new() })
+    Ok(Play { harness, clients: BTreeMap::new(), opaque: 0, kept: Vec::new(), push: 0, sent: String::new(), setup: Vec::new() })
 }
 
 impl Play {
