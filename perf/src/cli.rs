@@ -201,7 +201,7 @@ pub struct SendArgs {
     pub load: SendLoad,
     #[command(flatten)]
     pub messages: Messages,
-    /// Write a sequence and a checksum into every body, for consume --check.
+    /// Write a sequence and a checksum into every body, for consume --check. A refused message leaves a gap.
     #[arg(long)]
     pub check: bool,
     #[command(flatten)]

@@ -135,8 +135,8 @@ fn resolve_routes(
             route = ask_route(&mut server, AUTO_CREATE)?;
         }
         let Some(route) = route else {
-            let mend = if auto_create { " and cannot be created by sending to it" } else { "" };
-            return Err(format!("topic {name} does not exist{mend}; add --create"));
+            let mend = if auto_create { " and sending to it cannot create it" } else { "" };
+            return Err(format!("topic {name} does not exist{mend}; --create makes it"));
         };
         add_route(&mut brokers, &route, number, queues_at_most)?;
     }

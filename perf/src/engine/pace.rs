@@ -45,6 +45,13 @@ impl Schedule {
         by_now.saturating_sub(self.next)
     }
 
+    /// Forgets requests that were due before `time` and not taken.
+    pub fn skip_to(&mut self, time: Nanos) {
+        if let Some(before) = time.checked_sub(1) {
+            self.next += self.overdue(before);
+        }
+    }
+
     /// Takes the next request and returns when it was due.
     pub fn take(&mut self) -> Nanos {
         let due = self.next_due();
@@ -78,6 +85,15 @@ mod tests {
         // Nothing was taken for nine seconds: the eleventh request was still due after one second.
         assert_eq!(schedule.overdue(10 * SECOND), 91);
         assert_eq!(schedule.take(), SECOND);
+    }
+
+    #[test]
+    fn skipping_forgets_what_is_past() {
+        let mut schedule = Schedule::new(SECOND, 10.0);
+        schedule.skip_to(2 * SECOND);
+        assert_eq!(schedule.next_due(), 2 * SECOND);
+        schedule.skip_to(SECOND);
+        assert_eq!(schedule.next_due(), 2 * SECOND, "never backwards");
     }
 
     #[test]

@@ -97,6 +97,8 @@ struct State {
     next_line: usize,
     last_arrival: Nanos,
     next_expiry: Nanos,
+    /// Whether measuring has begun.
+    measuring: bool,
     draining: bool,
     /// Why nothing more can come of this.
     hopeless: Option<String>,
@@ -130,6 +132,7 @@ impl Sender {
                 next_line: 0,
                 last_arrival: 0,
                 next_expiry: 0,
+                measuring: false,
                 draining: false,
                 hopeless: None,
             },
@@ -198,6 +201,13 @@ impl Sender {
         }
         if let Some(reason) = &self.state.hopeless {
             return Progress::Hopeless(reason.clone());
+        }
+        if !self.state.measuring && now >= ledger.course.begin {
+            self.state.measuring = true;
+            // What a cold broker was too slow for in the warm-up is not to burden what is measured.
+            if let Pace::Open(schedule) = &mut self.pace {
+                schedule.skip_to(ledger.course.begin);
+            }
         }
         let due = if self.state.draining { now } else { self.fire_due(connections, now, ledger) };
         if now >= ledger.course.end {
