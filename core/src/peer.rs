@@ -109,6 +109,9 @@ fn delta(shard: &mut Shard, now: Now, version: u64, change: &Change, out: &mut E
         | Change::Setting { .. } => {}
     }
     shard.metadata.apply(change);
+    if let Change::Setting { .. } = change {
+        shard.delay.set_levels(shard.metadata.settings.delay_levels_ms());
+    }
     if let Change::View { group, view: Some(_) } = change {
         for parked in shard.parked.take(&Awaited::Subscription(group.clone())) {
             rerun(shard, now, parked, out);

@@ -92,6 +92,11 @@ impl Delay {
         &self.levels_ms
     }
 
+    /// The levels were set anew; messages that wait keep their times.
+    pub fn set_levels(&mut self, levels_ms: Vec<u64>) {
+        self.levels_ms = levels_ms;
+    }
+
     /// How many messages wait.
     pub fn len(&self) -> usize {
         self.schedule.len() + self.reading.as_ref().map_or(0, Vec::len)

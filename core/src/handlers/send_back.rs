@@ -50,7 +50,7 @@ pub struct SendBack {
 pub fn send_back(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
     let header: SendBackHeader<'_> = ask.header()?;
     let group = header.group.to_cow();
-    let retry_queues = shard.metadata.groups.get(&*group).map(|config| config.retry_queues);
+    let retry_queues = shard.metadata.groups.get(&group).map(|config| config.retry_queues);
     if retry_queues.is_none() {
         subscription::create_group(shard, &group, ask, out)?;
     }
@@ -86,7 +86,7 @@ fn again(shard: &mut Shard, ask: &Ask<'_>, record: Option<&Record>, out: &mut Ef
     let Some(record) = found else { return Err(no_message(header.offset)) };
     let group = header.group.to_cow();
     let own = header.max_reconsume_times.filter(|_| ask.command.version >= OWN_MAX_SINCE);
-    let config = shard.metadata.groups.get(&*group).map(|config| config.retry_max_times);
+    let config = shard.metadata.groups.get(&group).map(|config| config.retry_max_times);
     let most = own.or(config).unwrap_or_else(|| Group::named(&group).retry_max_times);
     let is_dead = record.reconsume_times() >= most || header.delay_level < 0;
     let topic = if is_dead { topic_names::dlq_topic(&group) } else { topic_names::retry_topic(&group) };

@@ -5,6 +5,7 @@
 
 use super::form::choice;
 use super::{Form, Unit, java_keys, settings};
+use crate::limits::LEVEL_MAX_MS;
 
 choice! {
     /// When a send to a topic without its own flush mode is answered (FlushDiskType of the Java broker).
@@ -112,7 +113,7 @@ fn delay_levels_ms(text: &str) -> Option<Vec<u64>> {
                 b'd' => 86_400_000,
                 _ => return None,
             };
-            level[..level.len() - 1].parse::<u64>().ok()?.checked_mul(unit)
+            level[..level.len() - 1].parse::<u64>().ok()?.checked_mul(unit).filter(|delay_ms| *delay_ms <= LEVEL_MAX_MS)
         })
         .collect();
     levels.filter(|levels| !levels.is_empty() && levels.len() <= 64)
@@ -251,16 +252,16 @@ settings! {
             "Sends before this wall-clock time (since 1970) are refused.";
         "storeReplyMessageEnable" store_reply_message_enable: bool = true, Form::Flag, AnyTime,
             "Store replies of request-reply calls besides pushing them to the requester.";
-        "messageDelayLevel" message_delay_level: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(), text("times such as 1s 5m 2h 1d, separated by blanks", is_delay_levels), AtStart,
-            "The delay levels, level 1 first.";
+        "messageDelayLevel" message_delay_level: String = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h".to_owned(), text("times such as 1s 5m 2h 1d, at most 24d, separated by blanks", is_delay_levels), AnyTime,
+            "The delay levels, level 1 first. Messages that wait already keep the time they were given.";
         "rejectTransactionMessage" reject_transaction_message: bool = false, Form::Flag, AnyTime,
             "Refuse transactional messages.";
         "transactionTimeOut" transaction_time_out: u64 = 6_000, number(0, 86_400_000, Unit::Millis), AnyTime,
-            "Age at which an undecided transaction is checked first. Kept for transactions, which this version does not serve yet.";
+            "Age at which an undecided transaction is checked first.";
         "transactionCheckInterval" transaction_check_interval: u64 = 30_000, number(100, 86_400_000, Unit::Millis), AnyTime,
-            "How often undecided transactions are checked. Kept for transactions, which this version does not serve yet.";
+            "How long after a check an undecided transaction is checked again.";
         "transactionCheckMax" transaction_check_max: u32 = 15, number(1, 10_000, Unit::Count), AnyTime,
-            "How often one transaction is checked at most. Kept for transactions, which this version does not serve yet.";
+            "How often one transaction is checked at most; then the message goes to TRANS_CHECK_MAX_TIME_TOPIC.";
     }
 
     section refusals: RefusedSettings "What is refused rather than ignored" {
