@@ -1,7 +1,8 @@
 //! The crash test: the real log and recovery on a fake disk that loses, tears and reorders what was in flight.
 //!
 //! Owns the runs and the planted bugs. The disk is in `crash/disk.rs`, what is done to the log in `crash/world.rs`, what
-//! must hold after each crash in `crash/check.rs`. A seed replays exactly: `CRASH_SEED=17 cargo test crash`.
+//! must hold after each crash in `crash/check.rs`. A seed replays exactly: `CRASH_SEED=17 cargo test crash`; more of
+//! them: `CRASH_SEEDS=100000`.
 
 mod check;
 mod disk;
@@ -63,8 +64,11 @@ fn finding(seed: u64, planted: Planted) -> Option<String> {
 
 #[test]
 fn what_was_durable_survives_any_crash() {
-    let chosen = std::env::var("CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seeds = chosen.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let seeds = match (number("CRASH_SEED"), number("CRASH_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count) => 0..count.unwrap_or(SEEDS),
+    };
     let findings: Vec<String> = seeds.filter_map(|seed| finding(seed, Planted::Nothing)).take(5).collect();
     assert!(findings.is_empty(), "{findings:#?}");
 }
@@ -112,7 +116,10 @@ fn damage_is_told_from_the_end() {
             let error = world.recover_from(&damaged).err();
             let told = matches!(
                 error,
-                Some(RecoveryError::Corrupt { why: Why::Witness { .. } | Why::BelowDurable { .. } | Why::Record { .. }, .. })
+                Some(RecoveryError::Corrupt {
+                    why: Why::Witness { .. } | Why::BelowDurable { .. } | Why::Record { .. },
+                    ..
+                })
             );
             assert!(told, "seed {seed}: a flipped bit at {at} of {proven} gave {error:?}");
         }

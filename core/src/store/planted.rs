@@ -19,7 +19,12 @@ pub(crate) enum Planted {
 
 impl Planted {
     /// The end of write `seq`, though others before it are still in flight.
-    pub(crate) fn early_durable(self, reached: &mut Option<u64>, seq: u64, mut in_flight: impl Iterator<Item = (u64, u64)>) {
+    pub(crate) fn early_durable(
+        self,
+        reached: &mut Option<u64>,
+        seq: u64,
+        mut in_flight: impl Iterator<Item = (u64, u64)>,
+    ) {
         if self == Planted::EarlyDurable {
             let completed = in_flight.find(|write| write.0 == seq).map(|write| write.1);
             *reached = (*reached).max(completed);

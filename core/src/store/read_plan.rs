@@ -5,9 +5,9 @@
 
 use super::limits::{BLOCK, READ_MERGE_GAP, RECORD_MAX};
 use super::own_record;
+use super::segment::{Layout, SegmentBase};
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::record::{MAGIC_V1, MAGIC_V2};
-use super::segment::{Layout, SegmentBase};
 
 /// Whole blocks of one segment's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

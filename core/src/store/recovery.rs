@@ -11,12 +11,12 @@ use ringmq_protocol::offset::Position;
 
 use self::frames::Next;
 pub use self::outcome::{Malformed, Recovered, RecoveryError, RecoveryReport, Visitor, Why};
-use super::checkpoint::Checkpoint;
-use super::index_file::IndexFile;
-use super::key_index::KeyIndex;
+use super::files::checkpoint::Checkpoint;
+use super::files::index_file::IndexFile;
+use super::index::key_index::KeyIndex;
+use super::index::queue_table::QueueTable;
 use super::limits::{BLOCK, RECOVERY_READ};
 use super::log::{CommitLog, LogOptions};
-use super::queue_table::QueueTable;
 use super::segment::{Active, Sealed, SegmentBase};
 
 /// A file of the shard's directory, and how long it is.
@@ -56,13 +56,25 @@ pub enum RangeOf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The index of the `n`-th segment.
-    Index { n: usize },
+    Index {
+        n: usize,
+    },
     /// The frames of the `n`-th segment from stream offset `at` on; a frame needs `need` bytes at once.
-    Replay { n: usize, at: u64, need: u64 },
+    Replay {
+        n: usize,
+        at: u64,
+        need: u64,
+    },
     /// The log seems to end at `end` in the `n`-th segment: look into segment `look`, this or a later one, for a frame that
     /// proves otherwise.
-    Witness { n: usize, end: u64, look: usize },
-    Done { end: u64 },
+    Witness {
+        n: usize,
+        end: u64,
+        look: usize,
+    },
+    Done {
+        end: u64,
+    },
 }
 
 /// One shard's recovery. Call [`Recovery::next_read`] and [`Recovery::supply`] in turn until there is nothing to read,

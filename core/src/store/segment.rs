@@ -3,10 +3,10 @@
 //! Owns the arithmetic between positions, segments, file offsets and file names, and the two states of a segment as two
 //! types: the one that is appended to, and one that will never change again. Never touches a file.
 
-use super::limits::{BLOCK, SEGMENT_MAX, SEGMENT_MIN};
-use ringmq_protocol::offset::Position;
 use super::frame::HEADER;
+use super::limits::{BLOCK, SEGMENT_MAX, SEGMENT_MIN};
 use crate::event::ShardId;
+use ringmq_protocol::offset::Position;
 
 /// Stream offset of a segment's first byte; names its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -103,7 +103,9 @@ impl FakeDisk {
 /// Bytes of frames at the front of an undamaged segment.
 fn frames_end(base: u64, file: &[u8]) -> u64 {
     let mut at = 0;
-    while let Some(frame) = UnverifiedFrame::parse(&file[at as usize..]).filter(|frame| frame.claimed().position == base + at) {
+    while let Some(frame) =
+        UnverifiedFrame::parse(&file[at as usize..]).filter(|frame| frame.claimed().position == base + at)
+    {
         at += frame.claimed().total();
     }
     at

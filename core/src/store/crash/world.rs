@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use ringmq_protocol::offset::WireOffset;
 use ringmq_protocol::record::{Message, PropertyParts};
 
-use super::super::checkpoint::Section;
-use super::super::consume_queue::Entry;
+use super::super::files::checkpoint::Section;
+use super::super::index::consume_queue::Entry;
 use super::super::limits::CHUNK;
 use super::super::recovery::RangeOf;
 use super::super::*;
@@ -35,10 +35,16 @@ pub(super) struct Appended {
 /// What it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
-    Message { topic: &'static str, queue: u32, key: String },
+    Message {
+        topic: &'static str,
+        queue: u32,
+        key: String,
+    },
     /// Numbered without gaps.
     Own,
-    Drop { topic: &'static str },
+    Drop {
+        topic: &'static str,
+    },
 }
 
 /// One shard's life over several starts.
@@ -193,10 +199,15 @@ impl World {
         while let Some(plan) = self.log.next_write(urge) {
             let mut bytes = vec![0xee; plan.len];
             self.log.copy_plan(&plan, &mut bytes);
-            let block = |plan: &WritePlan| plan.segment.0 + plan.file_offset..plan.segment.0 + plan.file_offset + plan.len as u64;
+            let block = |plan: &WritePlan| {
+                plan.segment.0 + plan.file_offset..plan.segment.0 + plan.file_offset + plan.len as u64
+            };
             let new = block(&plan);
             let overlaps = self.disk.in_flight.iter().map(|(other, _)| block(other));
-            assert!(overlaps.into_iter().all(|other| other.end <= new.start || new.end <= other.start), "two writes on a block");
+            assert!(
+                overlaps.into_iter().all(|other| other.end <= new.start || new.end <= other.start),
+                "two writes on a block"
+            );
             self.disk.in_flight.push((plan, bytes));
         }
     }

@@ -5,28 +5,40 @@
 use ringmq_protocol::offset::{Position, WireOffset};
 use ringmq_protocol::record::{MAGIC_V1, MAGIC_V2, RecordRef};
 
-use super::super::consume_queue::Entry;
 use super::super::frame::{FrameHeader, FrameKind, HEADER, UnverifiedFrame};
-use super::super::marks::Marks;
+use super::super::index::consume_queue::Entry;
+use super::super::index::marks::Marks;
 use super::super::own_record::{self, OwnKind, OwnRecord};
 use super::super::segment::SegmentBase;
-use super::outcome::{RecoveryError, Visitor, Why};
 use super::Recovery;
+use super::outcome::{RecoveryError, Visitor, Why};
 
 /// What lies at a place.
 #[derive(Debug)]
 pub(super) enum Next<'b> {
-    Frame { header: FrameHeader, records: &'b [u8] },
-    SegmentEnd { epoch: u32 },
+    Frame {
+        header: FrameHeader,
+        records: &'b [u8],
+    },
+    SegmentEnd {
+        epoch: u32,
+    },
     /// Too few bytes to tell; a frame of `total` bytes may start here.
-    Short { total: u64 },
+    Short {
+        total: u64,
+    },
     /// Not a frame of this log.
     Invalid,
 }
 
 impl Recovery {
     /// Looks at stream offset `at` of the segment at `base`; `bytes` is what was read from there.
-    pub(super) fn next_frame<'b>(&self, base: SegmentBase, at: u64, bytes: &'b [u8]) -> Result<Next<'b>, RecoveryError> {
+    pub(super) fn next_frame<'b>(
+        &self,
+        base: SegmentBase,
+        at: u64,
+        bytes: &'b [u8],
+    ) -> Result<Next<'b>, RecoveryError> {
         let layout = &self.options.layout;
         if at + HEADER as u64 > layout.end_of(base) {
             return Ok(Next::Invalid);

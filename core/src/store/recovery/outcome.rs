@@ -7,11 +7,11 @@ use std::fmt;
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::record::RecordRef;
 
-use super::super::checkpoint::Checkpoint;
-use super::super::key_index::KeyIndex;
+use super::super::files::checkpoint::Checkpoint;
+use super::super::index::key_index::KeyIndex;
+use super::super::index::queue_table::QueueTable;
 use super::super::log::CommitLog;
 use super::super::own_record::OwnRecord;
-use super::super::queue_table::QueueTable;
 use super::super::segment::SegmentBase;
 
 /// Whoever keeps state that the log tells. It is called in log order, with records the checkpoint does not cover.

@@ -17,7 +17,13 @@ pub(super) fn range(segments: &[FoundFile], n: usize, end: u64, look: usize) -> 
 }
 
 impl Recovery {
-    pub(super) fn look_for_witness(&mut self, n: usize, end: u64, look: usize, bytes: &[u8]) -> Result<Stage, RecoveryError> {
+    pub(super) fn look_for_witness(
+        &mut self,
+        n: usize,
+        end: u64,
+        look: usize,
+        bytes: &[u8],
+    ) -> Result<Stage, RecoveryError> {
         let ReadRange { offset, .. } = range(&self.segments, n, end, look);
         let base = self.segments[look].base.0;
         // Where the frame at `end` would have been whole, as far as its header tells. From a later segment's point of view

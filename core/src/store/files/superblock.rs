@@ -7,7 +7,7 @@ use std::fmt;
 
 use ringmq_protocol::wire::{Reader, Writer};
 
-use super::limits::BLOCK;
+use crate::store::limits::BLOCK;
 
 /// Name of the file in the root of the data directory.
 pub const FILE_NAME: &str = "ringmq.format";
@@ -125,9 +125,13 @@ impl Superblock {
             newest = match (newest, slot) {
                 (Ok(left), Ok(right)) => Ok(if left.epoch > right.epoch { left } else { right }),
                 // A newer program has been here, even if it left one slot as it was.
-                (Err(error @ SuperblockError::Newer { .. }), _) | (_, Err(error @ SuperblockError::Newer { .. })) => Err(error),
+                (Err(error @ SuperblockError::Newer { .. }), _) | (_, Err(error @ SuperblockError::Newer { .. })) => {
+                    Err(error)
+                }
                 (Ok(state), Err(_)) | (Err(_), Ok(state)) => Ok(state),
-                (Err(SuperblockError::Damaged), Err(_)) | (Err(_), Err(SuperblockError::Damaged)) => Err(SuperblockError::Damaged),
+                (Err(SuperblockError::Damaged), Err(_)) | (Err(_), Err(SuperblockError::Damaged)) => {
+                    Err(SuperblockError::Damaged)
+                }
                 (Err(SuperblockError::Foreign), Err(SuperblockError::Foreign)) => Err(SuperblockError::Foreign),
             };
         }

@@ -7,9 +7,10 @@
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::wire::Reader;
 
-use super::limits::{POSITION_END, TOPIC_NAME_MAX};
-use super::log::CommitLog;
-use super::queue_table::QueueTable;
+use crate::store::index::consume_queue::ConsumeQueue;
+use crate::store::index::queue_table::QueueTable;
+use crate::store::limits::{POSITION_END, TOPIC_NAME_MAX};
+use crate::store::log::CommitLog;
 
 const MAGIC: &[u8; 4] = b"RMQC";
 const VERSION: u16 = 1;
@@ -58,7 +59,7 @@ impl Checkpoint {
     /// The state as of the log's end. It may go to disk when `log.durable() >= covered`, not earlier.
     pub fn capture(log: &CommitLog, queues: &QueueTable, sequence: u64, wall_ms: i64, sections: Vec<Section>) -> Self {
         assert!(sections.iter().all(|section| section.kind >= FIRST_FREE_SECTION));
-        let mark = |(topic, queue, state): (&str, u32, &super::ConsumeQueue)| QueueMark {
+        let mark = |(topic, queue, state): (&str, u32, &ConsumeQueue)| QueueMark {
             topic: topic.into(),
             queue,
             min: state.min(),

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use super::limits::{KEY_RUN, SEGMENT_MAX};
+use crate::store::limits::{KEY_RUN, SEGMENT_MAX};
+use crate::store::segment::{Layout, SegmentBase};
 use ringmq_protocol::offset::Position;
-use super::segment::{Layout, SegmentBase};
 
 /// Low bits of a word: the place within the segment. The rest is the low bits of the hash.
 const PLACE_BITS: u32 = 30;
@@ -185,7 +185,14 @@ impl KeyIndex {
 
     /// Appends to `out` up to `limit` candidates below `before`, newest first, out of segments with messages stored in
     /// `times`. The caller reads each record and compares key and time; to go on, it asks again below the last one.
-    pub fn search(&self, hash: u64, times: RangeInclusive<i64>, before: Position, limit: usize, out: &mut Vec<Position>) {
+    pub fn search(
+        &self,
+        hash: u64,
+        times: RangeInclusive<i64>,
+        before: Position,
+        limit: usize,
+        out: &mut Vec<Position>,
+    ) {
         let start = out.len();
         for segment in self.segments.iter().rev() {
             if segment.base.0 >= before.0 || segment.earliest_ms > *times.end() || segment.latest_ms < *times.start() {

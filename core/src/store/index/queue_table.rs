@@ -5,8 +5,8 @@
 
 use ringmq_protocol::offset::Position;
 
-use super::consume_queue::ConsumeQueue;
 use crate::map::Map;
+use crate::store::index::consume_queue::ConsumeQueue;
 
 /// Names an open queue without its topic; cheap to keep, useless after the queue was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,7 +139,10 @@ impl QueueTable {
     /// A topic's queues in ascending number.
     pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = (u32, QueueSlot)> + '_ {
         let number = self.by_name.get(topic);
-        number.and_then(|number| self.topics[*number as usize].as_ref()).into_iter().flat_map(|listed| listed.queues.iter().copied())
+        number
+            .and_then(|number| self.topics[*number as usize].as_ref())
+            .into_iter()
+            .flat_map(|listed| listed.queues.iter().copied())
     }
 
     /// Every queue with its topic and number, in an order that depends only on what was done to the table.
@@ -163,10 +166,17 @@ impl QueueTable {
     }
 
     /// The queues, from number `from` on, that the topic listed at `number` had when the log ended at `end`.
-    pub(crate) fn nth_as_of(&self, number: usize, from: u32, end: u64) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
+    pub(crate) fn nth_as_of(
+        &self,
+        number: usize,
+        from: u32,
+        end: u64,
+    ) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
         let listed = self.topics[number].as_ref();
-        let buried = listed.and_then(|listed| Some((&*listed.topic, listed.dropped.as_ref().filter(|drop| drop.at.0 >= end)?)));
-        let buried = buried.into_iter().flat_map(|(topic, drop)| drop.queues.iter().map(move |(id, queue)| (topic, *id, queue)));
+        let buried =
+            listed.and_then(|listed| Some((&*listed.topic, listed.dropped.as_ref().filter(|drop| drop.at.0 >= end)?)));
+        let buried =
+            buried.into_iter().flat_map(|(topic, drop)| drop.queues.iter().map(move |(id, queue)| (topic, *id, queue)));
         self.nth_topic(number).chain(buried).skip_while(move |(_, id, _)| *id < from)
     }
 
@@ -213,8 +223,8 @@ impl std::ops::IndexMut<QueueSlot> for QueueTable {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Entry;
     use super::*;
+    use crate::store::Entry;
 
     #[test]
     fn a_queue_is_found_again() {

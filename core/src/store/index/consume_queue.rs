@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::limits::{PAGE_ENTRIES, POSITION_END, RECORD_MAX};
+use crate::store::limits::{PAGE_ENTRIES, POSITION_END, RECORD_MAX};
 use ringmq_protocol::offset::Position;
 
 /// What a consumer needs to find one message, and the broker to decide whether he wants it.
@@ -42,7 +42,9 @@ impl Packed {
         let after = u64::from(after_ms);
         Packed {
             position_and_low_time: entry.position.0 << 16 | after & 0xffff,
-            size_high_time_and_tag: u64::from(entry.size) << 40 | (after >> 16) << 32 | u64::from(entry.tag_hash as u32),
+            size_high_time_and_tag: u64::from(entry.size) << 40
+                | (after >> 16) << 32
+                | u64::from(entry.tag_hash as u32),
         }
     }
 
@@ -166,7 +168,11 @@ impl ConsumeQueue {
         if self.pages.is_empty() {
             (self.min, self.max, self.visible) = (offset, offset, offset);
         }
-        let follows = self.pages.back().and_then(|page| page.entries.last()).is_none_or(|last| last.position() < entry.position.0);
+        let follows = self
+            .pages
+            .back()
+            .and_then(|page| page.entries.last())
+            .is_none_or(|last| last.position() < entry.position.0);
         if offset != self.max || !follows || u64::from(entry.size) > RECORD_MAX {
             return Err(Gap { expected: self.max });
         }
@@ -243,9 +249,10 @@ impl ConsumeQueue {
         let first = self.pages.partition_point(starts_before).saturating_sub(1);
         let pages = self.pages.range(first.min(self.pages.len())..);
         let all = pages.flat_map(|page| {
-            page.entries.iter().zip(page.first..page.end()).map(|(packed, offset)| {
-                (offset, packed.entry(), page.first_ms + packed.after_ms())
-            })
+            page.entries
+                .iter()
+                .zip(page.first..page.end())
+                .map(|(packed, offset)| (offset, packed.entry(), page.first_ms + packed.after_ms()))
         });
         let min = self.min;
         all.skip_while(move |(offset, entry, _)| entry.position.0 < from || *offset < min)

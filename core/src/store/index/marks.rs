@@ -7,8 +7,8 @@ use ringmq_protocol::offset::Position;
 use ringmq_protocol::properties::{self, names};
 use ringmq_protocol::tags;
 
-use super::key_index::{KeyIndex, key_hash};
-use super::limits::KEYS_PER_MESSAGE_MAX;
+use crate::store::index::key_index::{KeyIndex, key_hash};
+use crate::store::limits::KEYS_PER_MESSAGE_MAX;
 
 /// What the index needs to know of a message, found in one walk over its properties.
 #[derive(Debug, Clone, Copy, Default)]

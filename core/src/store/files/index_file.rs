@@ -6,11 +6,11 @@
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::wire::Reader;
 
-use super::consume_queue::Entry;
-use super::key_index::{KeyIndex, SegmentKeys};
-use super::limits::{INDEX_STEP, KEY_RUN, RECORD_MAX, TOPIC_NAME_MAX};
-use super::queue_table::QueueTable;
-use super::segment::{Layout, Sealed, SegmentBase};
+use crate::store::index::consume_queue::Entry;
+use crate::store::index::key_index::{KeyIndex, SegmentKeys};
+use crate::store::index::queue_table::QueueTable;
+use crate::store::limits::{INDEX_STEP, KEY_RUN, RECORD_MAX, TOPIC_NAME_MAX};
+use crate::store::segment::{Layout, Sealed, SegmentBase};
 
 const MAGIC: &[u8; 4] = b"RMQI";
 const VERSION: u16 = 1;
@@ -42,13 +42,19 @@ pub struct IndexBuild {
 enum Progress {
     Drops,
     /// Entries of the `number`-th topic from queue `queue` on, of that one from position `from` on.
-    Queues { number: usize, queue: u32, from: u64 },
-    Keys { run: usize },
+    Queues {
+        number: usize,
+        queue: u32,
+        from: u64,
+    },
+    Keys {
+        run: usize,
+    },
     Done,
 }
 
 impl IndexBuild {
-    /// Starts the index of a segment that [`super::CommitLog::take_sealed`] gave out.
+    /// Starts the index of a segment that [`crate::store::CommitLog::take_sealed`] gave out.
     pub fn new(layout: &Layout, sealed: Sealed) -> Self {
         IndexBuild {
             sealed,
@@ -231,7 +237,8 @@ impl<'a> IndexFile<'a> {
         let (drops, queues, key_runs) = (from.i32()? as u32, from.i32()? as u32, from.i32()? as u32);
         let body = file.get(HEADER..HEADER.checked_add(body_len)?)?;
         let end = layout.end_of(base);
-        let ours = version == VERSION && shard == layout.shard().0 && named == base && (base.0..end).contains(&records_end);
+        let ours =
+            version == VERSION && shard == layout.shard().0 && named == base && (base.0..end).contains(&records_end);
         if !ours || crc32c::crc32c(body) != body_crc {
             return None;
         }
@@ -293,10 +300,10 @@ impl<'a> IndexFile<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::segment::Active;
-    use super::super::limits::SEGMENT_MIN;
     use super::*;
     use crate::event::ShardId;
+    use crate::store::limits::SEGMENT_MIN;
+    use crate::store::segment::Active;
     use proptest::prelude::*;
 
     fn layout() -> Layout {
@@ -325,12 +332,15 @@ mod tests {
         build.finish()
     }
 
-    fn describe(queues: &QueueTable) -> Vec<(String, u32, Vec<(u64, Entry, i64)>)> {
-        let mut all: Vec<_> = queues
+    /// Topic, number, and all entries of a queue.
+    type Listed = (String, u32, Vec<(u64, Entry, i64)>);
+
+    fn describe(queues: &QueueTable) -> Vec<Listed> {
+        let mut all: Vec<Listed> = queues
             .iter()
             .map(|(topic, id, queue)| (topic.to_string(), id, queue.entries_between(0, u64::MAX).collect()))
             .collect();
-        all.sort_by(|left: &(String, u32, Vec<_>), right| (&left.0, left.1).cmp(&(&right.0, right.1)));
+        all.sort_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
         all
     }
 
@@ -364,7 +374,10 @@ mod tests {
         let (mut loaded, mut loaded_keys) = (QueueTable::new(), KeyIndex::new(layout()));
         for (number, file) in [first, second].iter().enumerate() {
             let base = SegmentBase(number as u64 * SEGMENT_MIN);
-            IndexFile::decode(file, &layout(), base).expect("intact").load(&mut loaded, &mut loaded_keys).expect("whole");
+            IndexFile::decode(file, &layout(), base)
+                .expect("intact")
+                .load(&mut loaded, &mut loaded_keys)
+                .expect("whole");
         }
         assert_eq!(loaded.of_topic("a").count(), 0);
         assert!(loaded.of_topic("b").count() > 0);
