@@ -69,6 +69,23 @@ mod tests {
         }
     }
 
+    /// Every `# key = value` line of a sample must name a row; the samples show defaults, or an example where none can be.
+    #[test]
+    fn the_samples_name_settings_that_exist() {
+        let broker = include_str!("../../../conf/broker.conf");
+        let namesrv = include_str!("../../../conf/namesrv.conf");
+        let rows = |sample: &str, is_row: &dyn Fn(&str) -> bool| {
+            let assignments = sample.lines().filter_map(|line| line.strip_prefix("# ")?.split_once(" = "));
+            let keys: Vec<&str> = assignments.map(|(key, _)| key).filter(|key| !key.contains(' ')).collect();
+            assert!(keys.len() > 4);
+            for key in keys {
+                assert!(is_row(key), "{key}");
+            }
+        };
+        rows(broker, &|key| BrokerSettings::ROWS.iter().any(|row| row.key == key));
+        rows(namesrv, &|key| NamesrvSettings::ROWS.iter().any(|row| row.key == key));
+    }
+
     #[test]
     fn no_cell_breaks_its_table() {
         for row in page().lines().filter(|line| line.starts_with("| `")) {

@@ -33,11 +33,18 @@ impl Play {
             self.sent = id.offset.to_string();
         }
         for (key, value) in &words.pairs {
+            if let Some(front) = key.strip_prefix("body~") {
+                holds(&command, &format!("{front}={value}"))?;
+                continue;
+            }
             if let Some(name) = value.strip_prefix('>') {
                 self.keep(name, &found(&command, key)?);
                 continue;
             }
             check(&command, key, value).map_err(|problem| format!("{problem}; received {}", shown(&bytes)))?;
+        }
+        for part in words.plain.iter().filter_map(|word| word.strip_prefix("body~")) {
+            holds(&command, part)?;
         }
         for text in words.plain.iter().filter_map(|word| word.strip_prefix("remark~")) {
             let remark = command.remark.map(|remark| remark.to_cow().into_owned()).unwrap_or_default();
@@ -47,6 +54,12 @@ impl Play {
         }
         Ok(())
     }
+}
+
+/// Whether the body contains a text.
+fn holds(command: &Command<'_>, part: &str) -> Result<(), String> {
+    let body = String::from_utf8_lossy(command.body);
+    if body.contains(part) { Ok(()) } else { Err(format!("{part} is not in the body {body}")) }
 }
 
 fn found(command: &Command<'_>, key: &str) -> Result<String, String> {
