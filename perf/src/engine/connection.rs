@@ -16,8 +16,8 @@ use crate::clock::{Clock, Nanos};
 /// Room for received bytes at first, so that thousands of idle connections cost little ..
 const READ_FIRST: usize = 4 << 10;
 
-/// .. and what it grows to when reads fill it: the answers to several hundred sends.
-const READ_CHUNK: usize = 64 << 10;
+/// .. and what it grows to when reads fill it: several pulls' answers, and little to move when a frame is cut.
+const READ_CHUNK: usize = 256 << 10;
 
 /// A connection, as the engine and the workloads see it.
 pub struct Connection {
