@@ -125,6 +125,7 @@ final class Promises {
         DefaultMQProducer producer = stage.producer();
         Received received = new Received();
         DefaultMQPushConsumer survivor = stage.orderly(group, topic, received);
+        Check.until(() -> Rebalancing.queuesOf(survivor, topic).size() == 4, 30, () -> "the first one has no queues");
         Rebalancing.Child child = Rebalancing.Child.start(stage, "--child-orderly", topic, group);
         Check.until(() -> Rebalancing.queuesOf(survivor, topic).size() == 2, 40, () -> "the child did not join");
         for (int i = 0; i < 40; i++) {
