@@ -300,20 +300,42 @@ fn put_decimal(out: &mut Vec<u8>, value: i64) {
 #[inline]
 pub(crate) fn put_json_text(out: &mut Vec<u8>, text: Text<'_>) {
     let (raw, escaped) = text.raw();
-    let bytes = raw.as_bytes();
-    let mut from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        // In already escaped text quotes only occur behind their backslash.
-        let literal = byte >= 0x20 && (escaped || (byte != b'"' && byte != b'\\'));
-        if !literal {
-            out.extend_from_slice(&bytes[from..at]);
-            put_escape(out, byte);
-            from = at + 1;
-        }
+    let mut rest = raw.as_bytes();
+    // In already escaped text quotes only occur behind their backslash.
+    let literal = if escaped { [0; 2] } else { [b'"', b'\\'] };
+    loop {
+        let run = clean_len(rest, literal);
+        out.extend_from_slice(&rest[..run]);
+        let Some(&byte) = rest.get(run) else { return };
+        put_escape(out, byte);
+        rest = &rest[run + 1..];
     }
-    out.extend_from_slice(&bytes[from..]);
 }
 
+/// How many bytes at the front need no escape: they are neither control characters nor one of the two
+/// `others`. Eight bytes at a time.
+#[inline]
+fn clean_len(bytes: &[u8], others: [u8; 2]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    // Marks every byte below `limit`. A byte above a marked one may be marked wrongly, so only the
+    // lowest mark is used.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGHS;
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let one = below(word ^ (ONES * u64::from(others[0])), 1);
+        let other = below(word ^ (ONES * u64::from(others[1])), 1);
+        let marks = below(word, 0x20) | one | other;
+        if marks != 0 {
+            return index * 8 + (marks.trailing_zeros() / 8) as usize;
+        }
+    }
+    let needs = |byte: &u8| *byte < 0x20 || others.contains(byte);
+    bytes.len() - tail.len() + tail.iter().position(needs).unwrap_or(tail.len())
+}
+
+#[cold]
 fn put_escape(out: &mut Vec<u8>, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let short = match byte {

@@ -6,7 +6,6 @@
 
 pub(crate) mod binary;
 pub(crate) mod json;
-mod marks;
 
 use crate::key_table::KeyTable;
 use crate::text::Text;

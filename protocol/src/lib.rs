@@ -23,8 +23,8 @@
 //! - Allocation on the path of a send or pull: commands borrow, headers borrow, records are written
 //!   into their destination. Bodies of other requests are owned values; they are rare.
 //! - Panics on anything a peer sent. `expect` and indexing rest on checks made before, in the same file.
-//! - `unsafe` outside `ext` (text cut from a validated header) and `ext/marks` (one vector instruction
-//!   set that every x86-64 has).
+//! - `unsafe` outside `ext` (text cut from a validated header) and `marks` (a vector instruction set
+//!   that every x86-64 has).
 //!
 //! The facts are in protocol.md; where a real client or the Apache broker taught more, the comment
 //! names the golden frame under `tests/golden`.
@@ -42,6 +42,7 @@ pub mod hosts;
 pub mod ids;
 mod key_table;
 pub mod language;
+mod marks;
 pub mod names;
 pub mod offset;
 pub mod perm;

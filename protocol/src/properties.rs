@@ -3,6 +3,8 @@
 //! Owns scanning, finding and building such strings, and the names that RocketMQ reserves. Works on
 //! the decoded string; never builds a map.
 
+use crate::marks::Marks;
+
 /// Between a key and its value.
 pub const KEY_VALUE: u8 = 0x01;
 
@@ -14,31 +16,38 @@ pub const PROPERTIES_LIMIT: usize = i16::MAX as usize;
 
 /// The pairs of a properties string in order. Pieces without a key or without a separator are skipped,
 /// as RocketMQ's decoder does.
+#[inline]
 pub fn iter(properties: &str) -> Pairs<'_> {
-    Pairs { rest: properties }
+    let marks = Marks::of(properties.as_bytes(), [KEY_VALUE, PAIR_END]);
+    Pairs { properties, marks, start: 0 }
 }
 
 /// Iterator over the pairs of a properties string.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
-    rest: &'a str,
+    properties: &'a str,
+    marks: Marks<'a>,
+    /// Where the next piece starts.
+    start: usize,
 }
 
 impl<'a> Iterator for Pairs<'a> {
     type Item = (&'a str, &'a str);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let piece = match memchr::memchr(PAIR_END, self.rest.as_bytes()) {
-                Some(end) => {
-                    let piece = &self.rest[..end];
-                    self.rest = &self.rest[end + 1..];
-                    piece
-                }
-                None => std::mem::take(&mut self.rest),
-            };
-            if let Some(at) = memchr::memchr(KEY_VALUE, piece.as_bytes()).filter(|&at| at > 0) {
-                return Some((&piece[..at], &piece[at + 1..]));
+        let bytes = self.properties.as_bytes();
+        while self.start < bytes.len() {
+            let start = self.start;
+            let key_end = self.marks.take();
+            let mut end = key_end;
+            // Further separators of key and value belong to the value.
+            while bytes.get(end) == Some(&KEY_VALUE) {
+                end = self.marks.take();
+            }
+            self.start = end + 1;
+            if start < key_end && key_end < end {
+                return Some((&self.properties[start..key_end], &self.properties[key_end + 1..end]));
             }
         }
         None

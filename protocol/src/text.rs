@@ -6,6 +6,7 @@
 //! Whoever needs the decoded bytes decodes them straight into their destination.
 //! Never allocates unless asked for a `Cow` or a `Vec`.
 
+use crate::marks::Marks;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -153,16 +154,24 @@ impl<'a> Text<'a> {
     /// borrowed runs; every piece is valid UTF-8 on its own.
     #[inline]
     fn each_run(&self, mut emit: impl FnMut(&[u8])) {
+        let bytes = self.raw.as_bytes();
         if !self.escaped {
-            emit(self.raw.as_bytes());
+            emit(bytes);
             return;
         }
-        let mut rest = self.raw.as_bytes();
-        while let Some(at) = memchr::memchr(b'\\', rest) {
-            emit(&rest[..at]);
-            rest = emit_escape(&rest[at..], &mut emit);
+        let mut marks = Marks::of(bytes, [b'\\'; 2]);
+        let mut from = 0;
+        loop {
+            let at = marks.take();
+            // The second backslash of an escaped one, or of a surrogate pair, is behind us already.
+            if at >= from {
+                emit(&bytes[from..at]);
+                if at == bytes.len() {
+                    return;
+                }
+                from = bytes.len() - emit_escape(&bytes[at..], &mut emit).len();
+            }
         }
-        emit(rest);
     }
 }
 
@@ -172,9 +181,7 @@ impl<'a> Text<'a> {
 #[inline]
 fn emit_escape<'r>(rest: &'r [u8], emit: &mut impl FnMut(&[u8])) -> &'r [u8] {
     // The separators of properties strings first: they are what is escaped in practice.
-    if let Some(tail) = rest.strip_prefix(b"\\u000")
-        && let Some((&digit @ b'0'..=b'9', tail)) = tail.split_first()
-    {
+    if let Some((&[b'\\', b'u', b'0', b'0', b'0', digit @ b'0'..=b'9'], tail)) = rest.split_first_chunk() {
         emit(&[digit - b'0']);
         return tail;
     }

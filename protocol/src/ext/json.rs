@@ -9,10 +9,10 @@
 //! `None` with its reason left in the scanner. Returning the reason itself costs twice the time of the
 //! whole scan, because results then pass through memory.
 
-use super::marks::Marks;
 use super::{Ext, Span};
 use crate::command::{Command, CommandError};
 use crate::language::Language;
+use crate::marks::Marks;
 use crate::text::{hex4, parse_decimal};
 
 /// How deep a skipped value may nest: one bit per level in a machine word.
@@ -24,7 +24,8 @@ pub(crate) fn parse<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(
     if std::str::from_utf8(header).is_err() {
         return Err(CommandError::NotUtf8);
     }
-    let mut scanner = Scanner { bytes: header, at: 0, marks: Marks::of(header), failure: CommandError::NoCode };
+    let mut scanner =
+        Scanner { bytes: header, at: 0, marks: Marks::of(header, [b'"', b'\\']), failure: CommandError::NoCode };
     scanner.header(command).ok_or(scanner.failure)
 }
 

@@ -70,24 +70,32 @@ impl<'a> PropertyParts<'a> {
     /// The one truth for both length and content.
     #[inline]
     fn each_piece(&self, mut emit: impl FnMut(&[u8])) {
-        if self.without.is_empty() {
-            let original = self.original.as_bytes();
-            emit(original);
-            // A pair may only follow a closed one.
-            if !self.extra.is_empty() && original.last().is_some_and(|&last| last != PAIR_END) {
-                emit(&[PAIR_END]);
-            }
-        } else {
+        let original = self.original.as_bytes();
+        // Where the run to be copied starts: behind the last pair left out.
+        let mut run = 0;
+        if !self.without.is_empty() {
             for (key, value) in properties::iter(self.original) {
-                if !self.without.contains(&key) {
-                    emit_pair(key, value, &mut emit);
+                if self.without.contains(&key) {
+                    let start = offset_in(self.original, key);
+                    emit(&original[run..start]);
+                    run = (offset_in(self.original, value) + value.len() + 1).min(original.len());
                 }
             }
+        }
+        emit(&original[run..]);
+        // A pair may only follow a closed one.
+        if !self.extra.is_empty() && run < original.len() && original.last() != Some(&PAIR_END) {
+            emit(&[PAIR_END]);
         }
         for (key, value) in self.extra {
             emit_pair(key, value, &mut emit);
         }
     }
+}
+
+/// Where `part`, which was cut from `whole`, lies in it.
+fn offset_in(whole: &str, part: &str) -> usize {
+    part.as_ptr().addr() - whole.as_ptr().addr()
 }
 
 #[inline]
