@@ -144,6 +144,9 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
     if total.stray > 0 {
         remarks.push(format!("{} answers came that nobody waited for (any more)", grouped(total.stray)));
     }
+    if total.findings.missing > 0 && total.failures() + total.warmup_errors > 0 {
+        remarks.push("a refused send has used up its sequence, so it is among the missing".into());
+    }
     if total.findings.foreign > 0 {
         remarks.push(format!("{} messages were not written by this kind of run", grouped(total.findings.foreign)));
     }
