@@ -76,8 +76,10 @@ pub struct Node {
     pub writes: VecDeque<(WritePlan, Vec<u8>)>,
     /// Reads wanted and not served.
     pub reads: VecDeque<(ReadId, ReadPlan)>,
-    inbox: VecDeque<(ShardId, PeerMessage)>,
-    next_checkpoint: u64,
+    /// Messages of other shards on their way here; those of one sender stay in order.
+    pub inbox: VecDeque<(ShardId, PeerMessage)>,
+    /// Sequence number of the next checkpoint.
+    pub next_checkpoint: u64,
 }
 
 /// A frame that a client received.
@@ -99,6 +101,8 @@ pub struct Harness {
     pub faults: Vec<(ShardId, Fault)>,
     /// Whether reads are served and writes completed as soon as they are wanted.
     pub eager: bool,
+    /// Whether messages between shards arrive as soon as they are sent.
+    pub prompt: bool,
     settings_text: String,
     segment_size: u64,
     tail: u64,
@@ -128,6 +132,7 @@ impl Harness {
             closed: Vec::new(),
             faults: Vec::new(),
             eager: true,
+            prompt: true,
             settings_text: settings.to_owned(),
             segment_size,
             tail,
@@ -294,7 +299,7 @@ impl Harness {
     /// Carries messages between shards until there are none; in eager mode serves reads and writes as well.
     pub fn settle(&mut self) {
         loop {
-            let mut busy = self.carry();
+            let mut busy = self.prompt && self.carry();
             if self.eager {
                 busy |= self.serve_reads();
                 busy |= self.write_urgent();
@@ -315,6 +320,18 @@ impl Harness {
             }
         }
         any
+    }
+
+    /// Delivers the oldest message on its way to a shard from the sender of the `nth` one; `false` if there is none.
+    pub fn deliver_one(&mut self, to: ShardId, nth: usize) -> bool {
+        let inbox = &mut self.nodes[usize::from(to.0)].inbox;
+        let Some((sender, _)) = inbox.get(nth) else { return false };
+        let sender = *sender;
+        let at = inbox.iter().position(|(from, _)| *from == sender).expect("the nth is one of them");
+        let (from, message) = inbox.remove(at).expect("it was just found");
+        self.apply(to, Input::Peer { from, message });
+        self.settle();
+        true
     }
 
     /// Serves every wanted read; `false` if there were none.
@@ -389,8 +406,8 @@ impl Harness {
             while let Some(sealed) = node.shard.log.take_sealed() {
                 let base = sealed.base();
                 let mut build = IndexBuild::new(node.shard.log.layout(), sealed);
-                let durable = node.shard.log.durable();
-                while !build.step(&mut node.shard.queues, &mut node.shard.index, durable) {}
+                
+                while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
                 node.disk.indexes.insert(base.0, build.finish());
             }
         }

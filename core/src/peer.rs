@@ -40,7 +40,8 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
     match message {
         PeerMessage::Request { origin, frame } => {
             with_command(&frame, |command| {
-                shard.dispatch(&Ask { now, origin, command, frame: &frame, wait_until: None }, out);
+                // Not `dispatch`: frames of the same connection may stand in line for their topic here.
+                shard.request(&Ask { now, origin, command, frame: &frame, wait_until: None }, out);
             });
         }
         PeerMessage::TopicWanted { wish } => handlers::control::topic_wanted(shard, now, from, &wish, out),

@@ -13,7 +13,9 @@ use ringmq_protocol::text::Text;
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::event::{Origin, ShardId};
 use crate::gather;
-use crate::handlers::{assignment, client, config, connection, group_admin, lock, offset, pull, query, reply, send, send_back, topic_admin, transaction};
+use crate::handlers::{
+    assignment, client, config, connection, group_admin, lock, offset, pull, query, reply, runtime, send, send_back, topic_admin, transaction,
+};
 use crate::limits::RETRY_TOPIC_MAX;
 use crate::place::{Place, Rule};
 use crate::shard::Shard;
@@ -60,7 +62,8 @@ routes! {
     QueryMessage => gather::ask_all, Rule::All;
     GetTopicStatsInfo, GetConsumeStats => gather::ask_all, Rule::All;
     QueryTopicConsumeByWho, QueryTopicsByConsumer => gather::ask_all, Rule::All;
-    InvokeBrokerToResetOffset => gather::ask_all, Rule::All;
+    InvokeBrokerToResetOffset, GetBrokerRuntimeInfo => gather::ask_all, Rule::All;
+    ViewBrokerStatsData => runtime::no_figure, Rule::Here;
     HeartBeat => client::heartbeat, Rule::Control;
     UnregisterClient => client::unregister, Rule::Control;
     CheckClientConfig => client::check_config, Rule::Control;
@@ -130,6 +133,10 @@ fn owner_of_queue(shard: &Shard, rule: Rule, command: &Command<'_>) -> Option<Sh
     // Whether a retry goes to the dead letters depends on the group's queue locks, which only that shard knows.
     if rule == Rule::AnyQueue && matches!(TopicKind::parse(topic), TopicKind::Retry(_)) {
         return Some(ShardId::CONTROL);
+    }
+    // Frames of this topic stand in line here until control has decided about it: no later one overtakes them.
+    if rule == Rule::AnyQueue && shard.parked.holds_topic(topic) {
+        return None;
     }
     let config = shard.metadata.topics.get(topic)?;
     match u32::try_from(queue?.parse_i32()?) {

@@ -51,13 +51,15 @@ pub struct Pending {
     /// Last version each shard confirmed.
     confirmed: Vec<u64>,
     held: VecDeque<Held>,
+    /// Changes for other shards, each with the position up to which the log must be durable before it is sent.
+    changes: VecDeque<(Position, ShardId, PeerMessage)>,
 }
 
 impl Pending {
     /// Nothing pending, on a broker of so many shards.
     #[must_use]
     pub fn over(shards: u16) -> Self {
-        Pending { version: 0, confirmed: vec![0; usize::from(shards)], held: VecDeque::new() }
+        Pending { version: 0, confirmed: vec![0; usize::from(shards)], held: VecDeque::new(), changes: VecDeque::new() }
     }
 
     /// The version of one more change.
@@ -89,13 +91,13 @@ impl Pending {
     /// Whether no more answers can be held back; a change is refused then before it is made.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.held.len() >= PENDING_MAX
+        self.held.len() + self.changes.len() >= PENDING_MAX
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.changes.is_empty()
     }
 
     /// Takes the last frame out of `out` and keeps it until the ticket is due.
@@ -112,6 +114,14 @@ impl Pending {
         self.hold(ticket, Then::Tell { shard, message });
     }
 
+    /// Sends a change to another shard as soon as the log is durable up to `until`, in the order of the calls.
+    ///
+    /// A shard that knew of a topic earlier could acknowledge a message of it, and a power cut could then take the topic
+    /// and leave the message.
+    pub fn send_change(&mut self, until: Position, shard: ShardId, message: PeerMessage) {
+        self.changes.push_back((until, shard, message));
+    }
+
     fn hold(&mut self, ticket: Ticket, then: Then) {
         // An answer with nothing of its own to wait for still stays behind those before it: clients may rely on the order
         // in which their requests took effect.
@@ -121,6 +131,9 @@ impl Pending {
 
     /// Lets go of everything that is due.
     pub fn release(&mut self, durable: Position, out: &mut Effects) {
+        while let Some((_, shard, message)) = self.changes.pop_front_if(|(until, ..)| *until <= durable) {
+            out.peers.push((shard, message));
+        }
         let confirmed = self.confirmed_by_all();
         while let Some(held) = self.held.front() {
             if held.ticket.version > confirmed || held.ticket.until > durable {
@@ -136,6 +149,7 @@ impl Pending {
 
     /// The log failed: nothing that waits for it will ever be durable, and whoever waits is told.
     pub fn fail(&mut self, refusal: &Refusal, out: &mut Effects) {
+        self.changes.clear();
         for held in self.held.drain(..) {
             match held.then {
                 Then::Answer { to, .. } => drop(out.refuse(&to, refusal)),
@@ -206,6 +220,18 @@ mod tests {
         pending.confirm(ShardId(0), version);
         assert_eq!(released(&mut pending, 50), [0; 0]);
         assert_eq!(released(&mut pending, 200), [1, 2]);
+    }
+
+    #[test]
+    fn a_change_reaches_the_others_only_when_it_is_durable() {
+        let mut pending = Pending::over(2);
+        pending.send_change(Position(100), ShardId(1), PeerMessage::Confirm { version: 1 });
+        pending.send_change(Position(0), ShardId(1), PeerMessage::Confirm { version: 2 });
+        let mut out = Effects::default();
+        pending.release(Position(99), &mut out);
+        assert!(out.peers.is_empty() && !pending.is_empty(), "the second stays behind the first");
+        pending.release(Position(100), &mut out);
+        assert_eq!(out.peers.len(), 2);
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub(crate) fn commit(shard: &mut Shard, now: Now, change: Change, out: &mut Effe
     let version = control.pending.next_version();
     note(control, now, &change, out);
     for other in (0..shards).map(ShardId).filter(|other| *other != ShardId::CONTROL) {
-        out.peers.push((other, PeerMessage::Delta { version, change: Box::new(change.clone()) }));
+        let message = PeerMessage::Delta { version, change: Box::new(change.clone()) };
+        control.pending.send_change(until, other, message);
     }
     peer::apply(shard, now, ShardId::CONTROL, PeerMessage::Delta { version, change: Box::new(change) }, out);
     Ok(Ticket { version, until })
