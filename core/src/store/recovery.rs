@@ -5,6 +5,8 @@
 
 mod frames;
 mod outcome;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 use ringmq_protocol::offset::Position;
@@ -15,7 +17,7 @@ use super::files::checkpoint::Checkpoint;
 use super::files::index_file::IndexFile;
 use super::index::key_index::KeyIndex;
 use super::index::queue_table::QueueTable;
-use super::limits::{BLOCK, RECOVERY_READ};
+use super::limits::{BLOCK, POSITION_END, RECOVERY_READ};
 use super::log::{CommitLog, LogOptions};
 use super::segment::{Active, Sealed, SegmentBase};
 
@@ -112,7 +114,10 @@ impl Recovery {
         let layout = options.layout;
         segments.sort_unstable();
         indexes.sort_unstable();
-        let misplaced = segments.iter().find(|file| !file.base.0.is_multiple_of(layout.segment_size()));
+        let size = layout.segment_size();
+        let possible = |base: SegmentBase| base.0.is_multiple_of(size) && base.0 <= POSITION_END - size;
+        indexes.retain(|file| possible(file.base));
+        let misplaced = segments.iter().find(|file| !possible(file.base));
         if let Some(file) = misplaced {
             return Err(RecoveryError::Misplaced { base: file.base });
         }

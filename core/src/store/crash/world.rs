@@ -240,8 +240,9 @@ impl World {
         }
         while !self.wanted.is_empty() && self.rng.chance(percent) {
             let base = self.wanted.remove(0);
-            if !self.disk.segments.contains_key(&base.0) {
-                self.disk.make_segment(base, SEGMENT, &mut self.rng);
+            match self.disk.segments.get_mut(&base.0) {
+                Some(begun) => begun.resize(SEGMENT as usize, 0),
+                None => self.disk.make_segment(base, SEGMENT, &mut self.rng),
             }
             self.log.segment_ready(base);
         }
@@ -313,6 +314,9 @@ impl World {
     }
 
     pub(super) fn crash(&mut self) {
+        if let Some(base) = self.wanted.first().filter(|_| self.rng.chance(50)) {
+            self.disk.segments.insert(base.0, vec![0; self.rng.below(SEGMENT) as usize]); // Its making was interrupted.
+        }
         self.disk.crash(&mut self.rng);
         self.disk.damage_helpers(&mut self.rng);
     }

@@ -135,11 +135,11 @@ impl ConsumeQueue {
         assert!(u64::from(entry.size) <= RECORD_MAX);
         let offset = self.max;
         let fitting = self.pages.back_mut().filter(|page| page.entries.len() < PAGE_ENTRIES);
-        let fitting = fitting.filter(|page| store_ms - page.first_ms <= TIME_SPAN_MS);
+        let fitting = fitting.filter(|page| store_ms.saturating_sub(page.first_ms) <= TIME_SPAN_MS);
         if let Some(page) = fitting {
             let last = page.entries.last().expect("a page is made for an entry");
             assert!(last.position() < entry.position.0, "a queue follows its log");
-            let after = (store_ms - page.first_ms).max(last.after_ms());
+            let after = store_ms.saturating_sub(page.first_ms).max(last.after_ms());
             page.entries.push(Packed::new(&entry, after as u32));
         } else {
             self.push_page(entry, store_ms);

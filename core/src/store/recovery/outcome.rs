@@ -65,7 +65,7 @@ pub struct RecoveryReport {
 /// Why a shard cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecoveryError {
-    /// A segment's name does not fit the directory's segment size.
+    /// A segment's name does not fit the directory's segment size, or the limit of positions.
     Misplaced { base: SegmentBase },
     /// A segment is not there though later ones, an index or a checkpoint say it was.
     Missing { base: SegmentBase },
@@ -94,7 +94,7 @@ impl fmt::Display for RecoveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RecoveryError::Misplaced { base } => {
-                write!(f, "{} does not start at a multiple of the segment size", base.log_name())
+                write!(f, "{} is not the name of a segment of this directory", base.log_name())
             }
             RecoveryError::Missing { base } => {
                 write!(f, "{} is missing or too short, and messages in it were acknowledged", base.log_name())
