@@ -1,6 +1,8 @@
 //! What a shard counted since it started: plain numbers, merged when somebody asks.
 //!
-//! Owns the counters; never a rate, a clock or a name.
+//! Owns the counters; never a clock or a name. Rates are worked out when somebody asks (`rates.rs`).
+
+use crate::rates::Rates;
 
 /// Counters of one shard.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -29,4 +31,8 @@ pub struct Counts {
     pub rollbacks: u64,
     /// Half messages whose producer was asked too often.
     pub half_given_up: u64,
+    /// How fast `messages_in` grows, as of when somebody asked last.
+    pub rate_in: Rates,
+    /// How fast `messages_out` grows, as of when somebody asked last.
+    pub rate_out: Rates,
 }

@@ -19,6 +19,7 @@ pub mod relay;
 pub mod reply;
 pub mod reset;
 pub mod retry;
+pub mod runtime;
 pub mod scan;
 pub mod send;
 pub mod send_back;

@@ -31,6 +31,7 @@ pub mod parked;
 pub mod peer;
 pub mod place;
 pub mod pushes;
+pub mod rates;
 pub mod reading;
 pub mod routes;
 pub mod settings;

@@ -32,6 +32,8 @@ pub struct Control {
     pub group_version: DataVersion,
     /// Changes on their way.
     pub pending: Pending,
+    /// Wall-clock time of the start, ms.
+    pub started_ms: i64,
     /// Mono time of the next look for silent members.
     sweep_at: Option<u64>,
     /// Counts choices among equals (which producer is asked about a transaction).
@@ -51,6 +53,7 @@ impl Control {
             topic_version: version,
             group_version: version,
             pending: Pending::over(shards),
+            started_ms: now.wall_ms,
             sweep_at: None,
             turn: 0,
         }

@@ -1,0 +1,181 @@
+//! How the broker is doing: GET_BROKER_RUNTIME_INFO (28), and the refusal of figures that are not kept (315).
+//!
+//! Owns the keys that mqadmin and the dashboard read (protocol.md 10.3) and what each shard contributes. Figures that have no
+//! meaning here (queues of thread pools) are given as 0, because older tools fail on a missing key.
+
+use std::collections::BTreeMap;
+
+use ringmq_protocol::bodies;
+use ringmq_protocol::bodies::cluster::KvTable;
+use ringmq_protocol::headers::group::StatsHeader;
+use ringmq_protocol::response_code::ResponseCode;
+
+use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
+use crate::event::{GatherId, ShardId};
+use crate::gather::Part;
+use crate::shard::Shard;
+
+/// One shard's figures.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    messages_in: u64,
+    messages_out: u64,
+    bytes_in: u64,
+    /// Messages per 1,000 seconds over 10, 60 and 600 s.
+    rates_in: [u64; 3],
+    rates_out: [u64; 3],
+    /// Bytes of the log's life, and those not on the disk yet.
+    appended: u64,
+    undurable: u64,
+    /// When the oldest message was stored, ms; `None` without messages.
+    earliest_ms: Option<i64>,
+    now_ms: i64,
+    /// When the process started, ms; from the control shard.
+    started_ms: Option<i64>,
+    /// Whether its log stopped after a failed write.
+    stopped: bool,
+}
+
+/// Keys that older tools read and that mean nothing here.
+const ZEROS: &[&str] = &[
+    "sendThreadPoolQueueSize",
+    "sendThreadPoolQueueHeadWaitTimeMills",
+    "pullThreadPoolQueueSize",
+    "pullThreadPoolQueueHeadWaitTimeMills",
+    "litePullThreadPoolQueueSize",
+    "litePullThreadPoolQueueHeadWaitTimeMills",
+    "queryThreadPoolQueueSize",
+    "queryThreadPoolQueueHeadWaitTimeMills",
+    "ackThreadPoolQueueSize",
+    "ackThreadPoolQueueHeadWaitTimeMills",
+    "EndTransactionQueueSize",
+    "sendThreadPoolQueueCapacity",
+    "pullThreadPoolQueueCapacity",
+    "litePullThreadPoolQueueCapacity",
+    "queryThreadPoolQueueCapacity",
+    "ackThreadPoolQueueCapacity",
+    "EndTransactionThreadPoolQueueCapacity",
+    "pageCacheLockTimeMills",
+    "dispatchBehindBytes",
+    "remainTransientStoreBufferNumbs",
+    "timerReadBehind",
+    "timerOffsetBehind",
+    "timerCongestNum",
+    "timerEnqueueTps",
+    "timerDequeueTps",
+    "putMessageEntireTimeMax",
+    "getMessageEntireTimeMax",
+    "msgPutTotalYesterdayMorning",
+    "msgPutTotalTodayMorning",
+    "msgGetTotalYesterdayMorning",
+    "msgGetTotalTodayMorning",
+];
+
+/// This shard's figures.
+pub fn part(
+    shard: &mut Shard,
+    ask: &Ask<'_>,
+    _asker: ShardId,
+    _id: GatherId,
+    _out: &mut Effects,
+) -> Result<Option<Part>, Refusal> {
+    let Shard { counts, log, queues, control, .. } = shard;
+    let rates_in = counts.rate_in.look(ask.now, counts.messages_in);
+    let rates_out = counts.rate_out.look(ask.now, counts.messages_out);
+    let oldest = queues.iter().filter_map(|(_, _, queue)| queue.store_ms(queue.min())).min();
+    Ok(Some(Part::Figures(Box::new(Figures {
+        messages_in: counts.messages_in,
+        messages_out: counts.messages_out,
+        bytes_in: counts.bytes_in,
+        rates_in,
+        rates_out,
+        appended: log.appended().0,
+        undurable: log.appended().0 - log.durable().0,
+        earliest_ms: oldest,
+        now_ms: ask.now.wall_ms,
+        started_ms: control.as_deref().map(|control| control.started_ms),
+        stopped: log.fault().is_some(),
+    }))))
+}
+
+/// Adds the shards' figures up.
+pub fn merge(to: &ReplyTo, parts: Vec<Part>, out: &mut Effects) {
+    let mut all = Figures::default();
+    for part in parts {
+        if let Part::Figures(own) = part {
+            all.add(&own);
+        }
+    }
+    let _ = out.answer_body(to, &bodies::to_vec(&KvTable { table: all.table() }));
+}
+
+impl Figures {
+    fn add(&mut self, own: &Figures) {
+        self.messages_in += own.messages_in;
+        self.messages_out += own.messages_out;
+        self.bytes_in += own.bytes_in;
+        for (sum, rate) in self.rates_in.iter_mut().zip(own.rates_in) {
+            *sum += rate;
+        }
+        for (sum, rate) in self.rates_out.iter_mut().zip(own.rates_out) {
+            *sum += rate;
+        }
+        self.appended += own.appended;
+        self.undurable += own.undurable;
+        self.earliest_ms = match (self.earliest_ms, own.earliest_ms) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.now_ms = self.now_ms.max(own.now_ms);
+        self.started_ms = self.started_ms.or(own.started_ms);
+        self.stopped |= own.stopped;
+    }
+
+    fn table(&self) -> BTreeMap<String, String> {
+        let mut table: BTreeMap<String, String> = ZEROS.iter().map(|key| ((*key).to_owned(), "0".to_owned())).collect();
+        let mut put = |key: &str, value: String| drop(table.insert(key.to_owned(), value));
+        let tps = |milli: [u64; 3]| milli.map(|rate| format!("{}.{:03}", rate / 1_000, rate % 1_000)).join(" ");
+        let started = self.started_ms.unwrap_or(self.now_ms);
+        put("brokerVersionDesc", concat!("V5_3_3 RingMQ ", env!("CARGO_PKG_VERSION")).to_owned());
+        put("brokerActive", (!self.stopped).to_string());
+        put("bootTimestamp", started.to_string());
+        put("runtime", duration_text(self.now_ms - started));
+        put("putTps", tps(self.rates_in));
+        for key in ["getTransferredTps", "getTotalTps", "getFoundTps"] {
+            put(key, tps(self.rates_out));
+        }
+        put("getMissTps", tps([0; 3]));
+        put("msgPutTotalTodayNow", self.messages_in.to_string());
+        put("msgGetTotalTodayNow", self.messages_out.to_string());
+        put("putMessageTimesTotal", self.messages_in.to_string());
+        put("putMessageSizeTotal", self.bytes_in.to_string());
+        put("putMessageAverageSize", format!("{:.1}", self.bytes_in as f64 / self.messages_in.max(1) as f64));
+        put("putMessageDistributeTime", String::new());
+        put("putLatency99", "0.0".to_owned());
+        put("putLatency999", "0.0".to_owned());
+        put("earliestMessageTimeStamp", self.earliest_ms.unwrap_or(-1).to_string());
+        put("commitLogMinOffset", "0".to_owned());
+        put("commitLogMaxOffset", self.appended.to_string());
+        put("remainHowManyDataToFlush", format!("{} B", self.undurable));
+        // Not known: RocketMQ's own word for that.
+        put("commitLogDiskRatio", "-1.0".to_owned());
+        put("consumeQueueDiskRatio", "-1.0".to_owned());
+        put("commitLogDirCapacity", "Total : unknown, Free : unknown.".to_owned());
+        put("startAcceptSendRequestTimeStamp", "0".to_owned());
+        table
+    }
+}
+
+/// `[ 1 days, 2 hours, 3 minutes, 4 seconds ]`, as tools show it.
+fn duration_text(ms: i64) -> String {
+    let seconds = ms.max(0) / 1_000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    format!("[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]", seconds % 60)
+}
+
+/// VIEW_BROKER_STATS_DATA: no such figure is kept. Tools take code 1 for "nothing yet" and go on.
+pub fn no_figure(_shard: &mut Shard, ask: &Ask<'_>, _out: &mut Effects) -> Result<Answer, Refusal> {
+    let StatsHeader { stats_name, stats_key } = ask.header()?;
+    let remark = format!("The stats <{stats_name}> <{stats_key}> not exist: this version keeps no figures per topic");
+    Err(Refusal::new(ResponseCode::SystemError, remark))
+}
