@@ -79,6 +79,9 @@ final class RawClient implements AutoCloseable {
         request(352, Map.of("group", group), "");
         Answer answer = request(401, Map.of(),
             "{\"topic\":\"" + topic + "\",\"consumerGroup\":\"" + group + "\",\"mode\":\"" + mode + "\",\"popShareQueueNum\":0}");
+        if (answer.header().contains("does not serve POP")) {
+            throw new Versions.Unsupported("the broker does not serve POP");
+        }
         Check.equal("SET_MESSAGE_REQUEST_MODE: " + answer.header(), 0, answer.code());
     }
 

@@ -28,7 +28,11 @@ final class Sql {
         DefaultMQPushConsumer consumer = stage.push(stage.group("sql"));
         consumer.subscribe(topic, MessageSelector.bySql("(TAGS is not null and TAGS in ('A')) and a between 10 and 29"));
         consumer.registerMessageListener(Stage.taking(received));
-        stage.start(consumer);
+        try {
+            stage.start(consumer);
+        } catch (MQClientException e) {
+            throw served(e);
+        }
         received.exactly(10, 30);
     }
 
@@ -42,6 +46,14 @@ final class Sql {
             consumer.start();
             return null;
         });
-        Check.equal("code", 23, refused.getResponseCode());
+        Check.equal("code", 23, served(refused).getResponseCode());
+    }
+
+    /** A broker may do without SQL92; it says so then when the consumer starts. */
+    private static MQClientException served(MQClientException e) {
+        if (String.valueOf(e.getMessage()).contains("does not support consumer to filter message by SQL92")) {
+            throw new Versions.Unsupported("the broker does not serve SQL92");
+        }
+        return e;
     }
 }

@@ -10,7 +10,7 @@ import org.apache.rocketmq.client.producer.DefaultMQProducer;
 final class Versions {
     private Versions() {}
 
-    /** Thrown by a scenario that this client version cannot play. */
+    /** Thrown by a scenario that this client version cannot play, or that the broker says it does not serve. */
     static final class Unsupported extends RuntimeException {
         Unsupported(String why) {
             super(why);
