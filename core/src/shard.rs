@@ -57,8 +57,10 @@ pub struct Shard {
 /// Buffers that are reused so that SEND and PULL do not allocate. Their content is meaningless between calls.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    /// Properties of the message being sent, without JSON escapes.
+    pub decoded: Vec<u8>,
     /// Properties of the message being stored.
-    pub properties: Vec<u8>,
+    pub properties: String,
     /// Ids of a batch being answered.
     pub ids: String,
     /// Log ranges of the messages being sent to a consumer.

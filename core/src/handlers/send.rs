@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use ringmq_protocol::batch;
 use ringmq_protocol::header::{FieldSink, Header};
 use ringmq_protocol::headers::send::{SendHeader, SendReply};
-use ringmq_protocol::ids::OffsetId;
+use ringmq_protocol::ids::{ID_LIMIT, OffsetId};
 use ringmq_protocol::names::{self as topic_names, NameError, TopicKind};
 use ringmq_protocol::properties::names;
 use ringmq_protocol::record::{Message, PropertyParts, RecordSize};
@@ -26,7 +26,7 @@ use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::ShardId;
 use crate::limits::{BATCH_MESSAGES_MAX, RETRY_TOPIC_MAX};
 use crate::metadata::Metadata;
-use crate::shard::Shard;
+use crate::shard::{Scratch, Shard};
 use crate::store::{Position, QueueSlot};
 use crate::topic::{FlushMode, Topic};
 
@@ -229,8 +229,9 @@ fn send_one(
     out: &mut Effects,
 ) -> Result<Answer, Refusal> {
     let Shard { id, metadata, log, queues, index, waiting, counts, scratch, delay, half, duties, .. } = shard;
-    let text = stamp::decoded(header.properties, &mut scratch.properties)?;
-    let mut found = Found::of(text);
+    let Scratch { decoded, properties: kept, shown, .. } = scratch;
+    let text = stamp::decoded(header.properties, decoded)?;
+    let mut found = Found::keep(text, kept);
     let made = match found.marks.unique_key {
         Some(_) => None,
         None => Some(stamp::unique_key(ask.now, &ask.origin, *id, log.epoch(), counts.messages_in)),
@@ -238,19 +239,23 @@ fn send_one(
     found.marks.unique_key = found.marks.unique_key.or(made.as_deref());
     let mut rooms = Rooms { delay, half, duties, settings: &metadata.settings };
     let detour = Detour::find(&found, text, header.sys_flag, header.reconsume_times, ask.now, &mut rooms)?;
-    let mut numbers = Numbers::default();
-    let mut extra = Extra::new();
-    stamp_broker(metadata, &mut extra);
-    extra.extend(made.as_deref().map(|key| (names::UNIQ_KEY, key)));
-    let without = detour.as_ref().map_or(found.without(), Detour::without);
-    if let Some(detour) = &detour {
+    let (mut numbers, mut extra) = (Numbers::default(), Extra::new());
+    let properties = if let Some(detour) = &detour {
+        stamp_broker(metadata, &mut extra);
+        extra.extend(made.as_deref().map(|key| (names::UNIQ_KEY, key)));
         detour.stamp(topic, target.queue_id, found.marks.unique_key, &mut numbers, &mut extra);
-    }
-    let properties = PropertyParts { original: text, without, extra: &extra };
+        PropertyParts { original: text, without: detour.without(), extra: &extra }
+    } else {
+        stamp::add_broker(kept, metadata);
+        if let Some(key) = &made {
+            stamp::add(kept, names::UNIQ_KEY, key);
+        }
+        PropertyParts::just(kept)
+    };
     let store_host = store_host(metadata, ask.origin.local);
     let sending = Sending { ask, header, topic, target, store_host };
     let mut message = sending.message(ask.command.body, header.flag, properties);
-    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown: &mut scratch.shown };
+    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown };
     let stored = match detour {
         None => intake.append(ask.now, target.slot, &mut message, &found.marks, target.flush)?,
         Some(detour) => {
@@ -270,8 +275,7 @@ fn send_one(
     Ok(answer(metadata, &ask.to(), &reply, waits.then_some(stored.end), out))
 }
 
-/// The properties every stored message carries.
-#[inline]
+/// The properties every stored message carries, for one on a detour.
 fn stamp_broker<'a>(metadata: &'a Metadata, extra: &mut Extra<'a>) {
     extra.push((names::MSG_REGION, &metadata.settings.identity.region_id));
     extra.push((names::TRACE_ON, trace_on(metadata)));
@@ -295,66 +299,64 @@ fn send_batch(
     if let TopicKind::Retry(_) = TopicKind::parse(topic) {
         return Err(Refusal::new(ResponseCode::MessageIllegal, "a batch may not go to a retry topic"));
     }
-    let mut extra = Extra::new();
-    stamp_broker(metadata, &mut extra);
     let store_host = store_host(metadata, ask.origin.local);
     let sending = Sending { ask, header, topic, target, store_host };
-    check_batch(&sending, &extra)?;
-    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown: &mut scratch.shown };
-    scratch.ids.clear();
+    check_batch(metadata, &sending)?;
+    let Scratch { properties: kept, ids, shown, .. } = scratch;
+    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown };
+    ids.clear();
     let mut first: Option<Stored> = None;
     let mut end = Position(0);
     // Checked above: every entry reads.
     for entry in batch::iter(ask.command.body).flatten() {
-        let mut found = Found::of(entry.properties);
+        let mut found = Found::keep(entry.properties, kept);
+        stamp::add_broker(kept, metadata);
         let made = match found.marks.unique_key {
             Some(_) => None,
             None => Some(stamp::unique_key(ask.now, &ask.origin, *id, intake.log.epoch(), intake.counts.messages_in)),
         };
-        found.marks.unique_key = found.marks.unique_key.or(made.as_deref());
-        extra.truncate(3);
-        let mut own = extra.clone();
-        own.extend(made.as_deref().map(|key| (names::UNIQ_KEY, key)));
-        let properties = PropertyParts { original: entry.properties, without: found.without(), extra: &own };
-        let mut message = sending.message(entry.body, entry.flag, properties);
+        if let Some(key) = &made {
+            stamp::add(kept, names::UNIQ_KEY, key);
+            found.marks.unique_key = Some(key);
+        }
+        let mut message = sending.message(entry.body, entry.flag, PropertyParts::just(kept));
         let stored = intake.append(ask.now, target.slot, &mut message, &found.marks, target.flush)?;
         if first.is_some() {
-            scratch.ids.push(',');
+            ids.push(',');
         }
-        scratch.ids.push_str(&OffsetId { host: store_host, offset: stored.wire_offset }.encode());
+        ids.push_str(&OffsetId { host: store_host, offset: stored.wire_offset }.encode());
         first.get_or_insert(stored);
         end = stored.end;
     }
-    let first_offset = first.map_or(0, |stored| stored.queue_offset);
     let reply = SendReply {
-        msg_id: Text::plain(&scratch.ids),
+        msg_id: Text::plain(ids),
         queue_id: target.queue_id as i32,
-        queue_offset: first_offset,
+        queue_offset: first.map_or(0, |stored| stored.queue_offset),
         transaction_id: None,
         batch_uniq_id: None,
         recall_handle: None,
     };
-    let no_wait = batch_no_wait(header);
-    let waits = target.flush == Flush::Sync && !no_wait;
+    let waits = target.flush == Flush::Sync && !batch_no_wait(header);
     Ok(answer(metadata, &ask.to(), &reply, waits.then_some(end), out))
 }
 
 /// Looks at every entry before the first one is stored.
-fn check_batch(sending: &Sending<'_>, extra: &Extra<'_>) -> Result<(), Refusal> {
+fn check_batch(metadata: &Metadata, sending: &Sending<'_>) -> Result<(), Refusal> {
     let illegal = |remark: String| Err(Refusal::new(ResponseCode::MessageIllegal, remark));
+    let identity = &metadata.settings.identity;
+    // The pairs the broker adds, with the longest UNIQ_KEY it may have to make.
+    let added = "MSG_REGION..TRACE_ON.false.CLUSTER..UNIQ_KEY..".len() + ID_LIMIT + 1;
+    let added = added + identity.region_id.len() + identity.broker_cluster_name.len();
+    let sys_flag = sending.message(&[], 0, PropertyParts::default()).stored_sys_flag();
     let mut count = 0;
     for entry in batch::iter(sending.ask.command.body) {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => return illegal(error.to_string()),
         };
-        // The longest key the broker could add; a few bytes less would do for most.
-        let mut own = extra.clone();
-        own.push((names::UNIQ_KEY, "0123456789012345678901234567890123456789012345678901234"));
-        let properties = PropertyParts { original: entry.properties, without: &[], extra: &own };
-        let size: Result<RecordSize, _> = sending.message(entry.body, entry.flag, properties).size();
+        let size = RecordSize::of(sending.topic.len(), entry.properties.len() + added, entry.body.len(), sys_flag);
         if let Err(error) = size {
-            return illegal(format!("message {count} of the batch: {error}"));
+            return illegal(format!("message {count} of the batch with what the broker adds: {error}"));
         }
         count += 1;
     }

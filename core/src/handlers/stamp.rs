@@ -12,12 +12,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use crate::store::Marks;
 use crate::effects::Refusal;
 use crate::event::{Now, Origin, ShardId};
-
-/// Names that are dropped from what came, because the broker sets them or they were only meant for it.
-const UNWANTED: &[&str] = &[names::MSG_REGION, names::TRACE_ON, names::CLUSTER, names::POP_CK];
-
-/// The same with WAIT, which is dropped where it only says what is the case anyway.
-const UNWANTED_AND_WAIT: &[&str] = &[names::MSG_REGION, names::TRACE_ON, names::CLUSTER, names::POP_CK, names::WAIT];
+use crate::metadata::Metadata;
 
 /// What the broker reads from a message's properties before it stores them.
 #[derive(Debug, Default)]
@@ -31,41 +26,82 @@ pub struct Found<'a> {
     pub transaction: bool,
     /// WAIT is `false`: the answer does not wait for the flush.
     pub no_wait: bool,
-    says_wait: bool,
-    unwanted: bool,
 }
 
 impl<'a> Found<'a> {
-    /// Walks over a properties string.
-    #[inline]
+    /// Reads a properties string.
     pub fn of(text: &'a str) -> Self {
         let mut found = Found::default();
         for (key, value) in properties::iter(text) {
-            match key {
-                names::TAGS | names::KEYS | names::UNIQ_KEY => found.marks.note(key, value),
-                names::MSG_REGION | names::TRACE_ON | names::CLUSTER | names::POP_CK => found.unwanted = true,
-                names::WAIT => {
-                    found.no_wait = value == "false";
-                    found.says_wait = value != "false";
-                }
-                names::DELAY => found.delay_level = value.parse().ok().filter(|level| *level > 0),
-                names::TIMER_DELAY_SEC | names::TIMER_DELAY_MS | names::TIMER_DELIVER_MS => found.timer = true,
-                names::TRAN_MSG => found.transaction = value.eq_ignore_ascii_case("true"),
-                _ => {}
-            }
+            found.note(key, value);
         }
         found
     }
 
-    /// The names to leave out when the message is stored; empty in the common case, when all is copied whole.
+    /// Reads a properties string and puts what is to be stored of it into `kept`, which then takes further pairs.
     #[inline]
-    pub fn without(&self) -> &'static [&'static str] {
-        match (self.unwanted, self.says_wait) {
-            (false, false) => &[],
-            (true, false) => UNWANTED,
-            (_, true) => UNWANTED_AND_WAIT,
+    pub fn keep(text: &'a str, kept: &mut String) -> Self {
+        let mut found = Found::default();
+        kept.clear();
+        // What lies between two dropped pairs is copied in one piece.
+        let mut from = 0;
+        for (key, value) in properties::iter(text) {
+            if found.note(key, value) {
+                kept.push_str(text.get(from..offset(text, key)).unwrap_or_default());
+                from = (offset(text, value) + value.len() + 1).min(text.len());
+            }
         }
+        kept.push_str(text.get(from..).unwrap_or_default());
+        if !kept.is_empty() && !kept.ends_with(PAIR_END) {
+            kept.push(PAIR_END);
+        }
+        found
     }
+
+    /// Takes note of one pair; true if it is not to be stored, because the broker sets it or it was only meant for it.
+    #[inline]
+    fn note(&mut self, key: &'a str, value: &'a str) -> bool {
+        match key {
+            names::TAGS | names::KEYS | names::UNIQ_KEY => self.marks.note(key, value),
+            names::MSG_REGION | names::TRACE_ON | names::CLUSTER | names::POP_CK => return true,
+            names::WAIT => {
+                self.no_wait = value == "false";
+                return !self.no_wait;
+            }
+            names::DELAY => self.delay_level = value.parse().ok().filter(|level| *level > 0),
+            names::TIMER_DELAY_SEC | names::TIMER_DELAY_MS | names::TIMER_DELIVER_MS => self.timer = true,
+            names::TRAN_MSG => self.transaction = value.eq_ignore_ascii_case("true"),
+            _ => {}
+        }
+        false
+    }
+}
+
+/// Behind every pair.
+const PAIR_END: char = '\u{2}';
+
+/// Where `part`, which was cut out of `text`, begins in it.
+#[inline]
+fn offset(text: &str, part: &str) -> usize {
+    part.as_ptr().addr() - text.as_ptr().addr()
+}
+
+/// Adds a pair to what is stored.
+#[inline]
+pub fn add(kept: &mut String, key: &str, value: &str) {
+    kept.push_str(key);
+    kept.push('\u{1}');
+    kept.push_str(value);
+    kept.push(PAIR_END);
+}
+
+/// Adds what every stored message carries.
+#[inline]
+pub fn add_broker(kept: &mut String, metadata: &Metadata) {
+    let identity = &metadata.settings.identity;
+    add(kept, names::MSG_REGION, &identity.region_id);
+    add(kept, names::TRACE_ON, super::send::trace_on(metadata));
+    add(kept, names::CLUSTER, &identity.broker_cluster_name);
 }
 
 /// The properties string without JSON escapes; in `buffer` if it came with some.
@@ -126,10 +162,18 @@ mod tests {
 
     #[test]
     fn only_what_must_go_goes() {
-        assert!(Found::of("TAGS\u{1}a\u{2}UNIQ_KEY\u{1}u\u{2}").without().is_empty());
-        assert!(Found::of("WAIT\u{1}false\u{2}").without().is_empty());
-        assert_eq!(Found::of("WAIT\u{1}true\u{2}").without(), UNWANTED_AND_WAIT);
-        assert_eq!(Found::of("CLUSTER\u{1}c\u{2}").without(), UNWANTED);
+        let kept = |text| {
+            let mut kept = "old".to_owned();
+            Found::keep(text, &mut kept);
+            kept.replace('\u{1}', ":").replace('\u{2}', ";")
+        };
+        assert_eq!(kept(""), "");
+        assert_eq!(kept("TAGS\u{1}a\u{2}UNIQ_KEY\u{1}u"), "TAGS:a;UNIQ_KEY:u;");
+        assert_eq!(kept("WAIT\u{1}true\u{2}TAGS\u{1}a\u{2}"), "TAGS:a;");
+        assert_eq!(kept("TAGS\u{1}a\u{2}WAIT\u{1}true\u{2}x\u{1}y\u{2}CLUSTER\u{1}c"), "TAGS:a;x:y;");
+        assert_eq!(kept("WAIT\u{1}false\u{2}"), "WAIT:false;");
+        assert_eq!(kept("CLUSTER\u{1}c\u{2}POP_CK\u{1}p\u{2}"), "");
+        assert_eq!(kept("颜色\u{1}红\u{2}WAIT\u{1}true\u{2}颜\u{1}\u{2}"), "颜色:红;颜:;");
         assert_eq!(Found::of("DELAY\u{1}3\u{2}").delay_level, Some(3));
         assert_eq!(Found::of("DELAY\u{1}-3\u{2}").delay_level, None);
     }
