@@ -15,7 +15,7 @@ use ringmq_protocol::tags::TagFilter;
 use ringmq_protocol::{perm, pull_flag};
 
 use super::scan::{self, Scan, Status};
-use super::subscription::{self, Wanted};
+use super::subscription::{self, Missing, Wanted};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{DiskError, Now};
 use crate::limits::{HOLD_MAX_MS, PULL_MESSAGES_MAX, RETRY_TOPIC_MAX};
@@ -32,6 +32,8 @@ pub struct Pull {
     pub slot: QueueSlot,
     /// The offset asked for; negative ones stay what they are.
     pub offset: i64,
+    /// While it is held: messages below this offset were looked at and not wanted.
+    pub checked: i64,
     pub max_messages: usize,
     pub filter: TagFilter,
     /// Whose progress it is, if the group ever committed on this shard.
@@ -54,7 +56,11 @@ pub fn pull(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answe
     let slot = shard.queues.open(topic, header.queue_id as u32);
     let filter = match subscription::wanted(&shard.metadata, &header, topic, group, ask)? {
         Wanted::Filter(filter) => filter,
-        Wanted::Heartbeat(refusal) => return subscription::wait(shard, ask, group, refusal),
+        Wanted::Heartbeat(missing) => match (subscription::wait(shard, ask, group), missing) {
+            (Some(parked), _) => return Ok(parked),
+            (None, Missing::Everything) => TagFilter::All,
+            (None, Missing::Refuse(refusal)) => return Err(refusal),
+        },
     };
     let place = QueuePlace { topic, queue: header.queue_id as u32, slot };
     commit(shard, ask.now, &header, place, group)?;
@@ -63,6 +69,7 @@ pub fn pull(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answe
         to,
         slot,
         offset: header.queue_offset,
+        checked: header.queue_offset,
         max_messages: usize::try_from(header.max_msg_nums).unwrap_or(0).clamp(1, PULL_MESSAGES_MAX),
         filter,
         group: shard.offsets.find_group(group),
@@ -246,7 +253,7 @@ pub fn wake(shard: &mut Shard, now: Now, slot: QueueSlot, out: &mut Effects) {
     let mut at = 0;
     while let Some(&key) = shard.held.on(slot).get(at) {
         let Shard { held, queues, .. } = shard;
-        let wants = queues.get(slot).is_none_or(|queue| scan::wants(queue, held.pull(key)));
+        let wants = queues.get(slot).is_none_or(|queue| scan::wants(queue, held.pull_mut(key)));
         if wants {
             // Its place in the list is taken by the next one.
             let pull = held.release(key);

@@ -1,7 +1,10 @@
 //! Whether a group may pull, and which messages its subscription wants.
 //!
-//! Owns checks 3, 4 and 8 of protocol.md 6.2. A pull that is ahead of its heartbeat (24, 25: "normal start-up races")
-//! is parked until the heartbeat's change arrives here, for a second at most, instead of being refused.
+//! Owns checks 3, 4 and 8 of protocol.md 6.2. A pull that is ahead of its heartbeat (24, 25: "normal start-up races") is
+//! not refused when it may be by tag. Nothing known of its group or topic: it is parked for the heartbeat, a second at most.
+//! After that, and at once when an older subscription is known, it gets every message: clients select by exact tag again
+//! themselves, so too much costs bytes, while the older tags would skip what the newer ones want. A Java client that changed
+//! its subscription while its heartbeat lock was taken sends no heartbeat for 30 s, so waiting longer is no answer.
 //! Never creates a group itself and never evaluates SQL92.
 
 use ringmq_protocol::headers::pull::PullHeader;
@@ -24,8 +27,17 @@ use crate::shard::Shard;
 pub enum Wanted {
     /// Messages with these tags.
     Filter(TagFilter),
-    /// The heartbeat that says so has not arrived; refuse with this when it does not come in time.
-    Heartbeat(Refusal),
+    /// The heartbeat that says so has not arrived; wait for it a little.
+    Heartbeat(Missing),
+}
+
+/// What to do when the heartbeat does not come in time.
+#[derive(Debug)]
+pub enum Missing {
+    /// Give the pull every message.
+    Everything,
+    /// An expression is meant that clients do not evaluate themselves.
+    Refuse(Refusal),
 }
 
 #[cold]
@@ -87,10 +99,11 @@ pub(crate) fn wanted(
     let heartbeat = |code, what: &str| match said {
         // The pull brings what the broker misses.
         Some(_) => own_words(header).map(Wanted::Filter),
-        None => Ok(Wanted::Heartbeat(Refusal::new(
+        None if is_by_tag(header) => Ok(Wanted::Heartbeat(Missing::Everything)),
+        None => Ok(Wanted::Heartbeat(Missing::Refuse(Refusal::new(
             code,
             format!("the subscription of group[{group}] to topic[{topic}] {what}; the client's heartbeat brings it"),
-        ))),
+        )))),
     };
     let Some(view) = metadata.views.get(group) else {
         return heartbeat(ResponseCode::SubscriptionNotExist, "is not known: the group is not online");
@@ -105,6 +118,9 @@ pub(crate) fn wanted(
     match view.subscription(topic, ask.origin.conn) {
         None => heartbeat(ResponseCode::SubscriptionNotExist, "is not known"),
         Some(subscription) if subscription.version < header.sub_version => {
+            if is_by_tag(header) && said.is_none() {
+                return Ok(Wanted::Filter(TagFilter::All));
+            }
             heartbeat(ResponseCode::SubscriptionNotLatest, "is older than the pull's")
         }
         Some(subscription) => match &subscription.wanted {
@@ -114,10 +130,13 @@ pub(crate) fn wanted(
     }
 }
 
+fn is_by_tag(header: &PullHeader<'_>) -> bool {
+    header.expression_type.is_none_or(|kind| kind.is_empty() || kind == "TAG")
+}
+
 /// The expression in the pull itself.
 fn own_words(header: &PullHeader<'_>) -> Result<TagFilter, Refusal> {
-    let is_tag = header.expression_type.is_none_or(|kind| kind.is_empty() || kind == "TAG");
-    if !is_tag {
+    if !is_by_tag(header) {
         return Err(no_sql());
     }
     let Some(text) = header.subscription else { return Ok(TagFilter::All) };
@@ -137,13 +156,13 @@ fn no_sql() -> Refusal {
     )
 }
 
-/// Parks a pull until its group's subscriptions arrive, or refuses it when it has waited for them.
-pub(crate) fn wait(shard: &mut Shard, ask: &Ask<'_>, group: &str, refusal: Refusal) -> Result<Answer, Refusal> {
+/// Parks a pull until its group's subscriptions arrive; `None` when it has waited long enough or cannot be parked.
+pub(crate) fn wait(shard: &mut Shard, ask: &Ask<'_>, group: &str) -> Option<Answer> {
     let deadline = ask.wait_until.unwrap_or_else(|| ask.now.after_ms(SUBSCRIPTION_GRACE_MS));
     if deadline <= ask.now.mono_us || !shard.parked.has_room(ask.frame.len()) {
-        return Err(refusal);
+        return None;
     }
     let awaited = Awaited::Subscription(group.into());
     shard.parked.park(ParkedFrame { awaited, origin: ask.origin, frame: ask.frame.into(), deadline });
-    Ok(Answer::Held)
+    Some(Answer::Held)
 }
