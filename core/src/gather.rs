@@ -38,11 +38,14 @@ pub enum Part {
     Nothing,
 }
 
+/// Makes one shard's part for the asking shard; `None` if it comes later through [`give_part`] (bytes must be read first).
+pub type MakePart = fn(&mut Shard, &Ask<'_>, ShardId, GatherId, &mut Effects) -> Result<Option<Part>, Refusal>;
+
 /// A question asked of every shard.
 #[derive(Debug, Clone, Copy)]
 pub struct Gather {
-    /// Makes this shard's part; `None` if it comes later through [`give_part`] (bytes must be read first).
-    pub part: fn(&mut Shard, &Ask<'_>, ShardId, GatherId, &mut Effects) -> Result<Option<Part>, Refusal>,
+    /// Makes this shard's part.
+    pub part: MakePart,
     /// Answers the client from all parts.
     pub merge: fn(&ReplyTo, Vec<Part>, &mut Effects),
 }

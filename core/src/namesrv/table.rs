@@ -381,8 +381,8 @@ impl RouteTable {
     }
 
     fn topics_of(&self, broker: &str) -> Vec<Box<str>> {
-        let has = |(_, queues): &(&Box<str>, &Queues)| queues.by_broker.contains_key(broker);
-        self.topics.iter().filter(has).map(|(topic, _)| topic.clone()).collect()
+        let topics = self.topics.iter();
+        topics.filter(|(_, queues)| queues.by_broker.contains_key(broker)).map(|(topic, _)| topic.clone()).collect()
     }
 
     fn master_of(&self, cluster: &str, name: &str) -> MasterOf {

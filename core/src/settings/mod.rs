@@ -11,7 +11,7 @@ mod java_keys;
 mod load;
 mod namesrv;
 mod nearest;
-mod page;
+pub mod page;
 pub mod properties;
 
 pub use broker::{BrokerSettings, EmbeddedNamesrv, FlushDiskType, RequestMode};

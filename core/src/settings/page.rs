@@ -8,7 +8,7 @@ use super::{BrokerSettings, Form, Host, NamesrvSettings, Row, Settings, When};
 #[must_use]
 pub fn page() -> String {
     let mut page = String::from(
-        "<!-- Generated from the settings tables (core/src/settings); edit the rows, then run `cargo xtask docs`. -->\n\n\
+        "<!-- Generated from the settings tables (core/src/settings); edit the rows, then run `cargo xtask pages --write`. -->\n\n\
          # Settings\n\n\
          `mqbroker -c broker.conf` and `mqnamesrv -c namesrv.conf` read RocketMQ's own `key = value` files: `#` and `!` start\n\
          comments, `=`, `:` or white space separates, a backslash at the end continues a line. Flags win over the file; `-p`\n\
