@@ -69,7 +69,7 @@ impl Held {
         self.deadlines.push(Reverse((deadline, HeldId { key, turn })));
     }
 
-    /// The pulls on a queue, as keys for [`Held::pull`] and [`Held::release`].
+    /// The pulls on a queue, as keys for [`Held::pull_mut`] and [`Held::release`].
     #[inline]
     pub fn on(&self, slot: QueueSlot) -> &[u32] {
         if self.pulls.is_empty() {
@@ -78,9 +78,9 @@ impl Held {
         self.by_queue.get(&slot).map_or(&[], Vec::as_slice)
     }
 
-    /// Looks at one held pull.
-    pub fn pull(&self, key: u32) -> &Pull {
-        &self.pulls[key as usize].pull
+    /// One held pull, to look whether it wants a message. What it is found by must not change.
+    pub fn pull_mut(&mut self, key: u32) -> &mut Pull {
+        &mut self.pulls[key as usize].pull
     }
 
     /// Lets go of one pull.

@@ -111,16 +111,18 @@ fn collect(queue: &ConsumeQueue, log: &CommitLog, pull: &Pull, spans: &mut Vec<(
     }
 }
 
-/// Whether a held pull should be answered now: its queue has a message for it, or changed under it.
-/// Looks at no more entries than a pull may; beyond that the pull is answered so that it moves on.
-pub fn wants(queue: &ConsumeQueue, pull: &Pull) -> bool {
+/// Whether a held pull should be answered now: its queue has a message for it, or changed under it. Each message is looked
+/// at once; a pull that fell far behind without finding one is answered so that it moves on.
+pub fn wants(queue: &ConsumeQueue, pull: &mut Pull) -> bool {
     let visible = queue.visible() as i64;
     if pull.offset >= visible {
         return pull.offset > visible;
     }
-    let Ok(from) = u64::try_from(pull.offset) else { return true };
-    let fresh = (visible as u64 - from) as usize;
-    fresh > PULL_SCAN_MIN
-        || from < queue.min()
-        || queue.entries(from, fresh).any(|(_, entry)| pull.filter.matches(i64::from(entry.tag_hash)))
+    let (Ok(offset), Ok(from)) = (u64::try_from(pull.offset), u64::try_from(pull.checked)) else { return true };
+    if offset < queue.min() || queue.visible() - offset > PULL_SCAN_MIN as u64 {
+        return true;
+    }
+    pull.checked = visible;
+    let fresh = queue.visible().saturating_sub(from) as usize;
+    queue.entries(from, fresh).any(|(_, entry)| pull.filter.matches(i64::from(entry.tag_hash)))
 }
