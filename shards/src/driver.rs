@@ -109,6 +109,8 @@ pub struct Driver {
     /// The disk or another executor has to catch up: connections are not read.
     loaded: Cell<bool>,
     stopping: Cell<bool>,
+    /// The second of the last complaints about garbage, and how many there were in it.
+    complaints: Cell<(u64, u32)>,
     /// What standalone name servers have to be told, one each; on the control shard's executor only.
     pub inboxes: Box<[Rc<Inbox>]>,
 }
@@ -137,6 +139,7 @@ impl Driver {
             waiting_readers: RefCell::new(Vec::new()),
             loaded: Cell::new(false),
             stopping: Cell::new(false),
+            complaints: Cell::new((0, 0)),
             inboxes,
         }
     }
@@ -434,6 +437,18 @@ impl Driver {
         let now = clock::now();
         self.hosted.iter().for_each(|hosted| hosted.apply(now, Input::Stop));
         self.carry_out();
+    }
+
+    /// Whether one more line about what a client did wrong may be written: port scanners must not fill the log.
+    pub fn may_complain(&self) -> bool {
+        let second = clock::mono_us() / 1_000_000;
+        let (last, count) = self.complaints.get();
+        let count = if last == second { count + 1 } else { 1 };
+        self.complaints.set((second, count));
+        if count == limits::COMPLAINTS_PER_SECOND {
+            crate::warn!("more clients were closed in this second; they are not listed");
+        }
+        count < limits::COMPLAINTS_PER_SECOND
     }
 
     /// Whether [`Driver::stop`] was called.

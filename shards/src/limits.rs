@@ -38,6 +38,9 @@ pub const FDS_RESERVED: u64 = 256;
 /// and 4 KiB in the kernel when idle.
 pub const CONNECTIONS_MAX: u64 = 200_000;
 
+/// Log lines a second about clients that send garbage, per executor.
+pub const COMPLAINTS_PER_SECOND: u32 = 10;
+
 /// Pending connections per listening socket.
 pub const BACKLOG: i32 = 1024;
 

@@ -13,7 +13,7 @@ use super::Refused;
 const MEMLOCK_FLOOR: u64 = 512 * 1024;
 
 /// What we ask for per executor when we may: three rings that register the same memory, and their own pages.
-const MEMLOCK_WANTED: u64 = 16 * 1024 * 1024;
+const MEMLOCK_WANTED: u64 = 64 * 1024 * 1024;
 
 /// Registered memory per executor, bytes: holds the write buffers of a few group commits; more is taken from the heap.
 const IO_MEMORY_MAX: u64 = 4 * 1024 * 1024;

@@ -26,7 +26,9 @@ use crate::limits;
 pub async fn serve(driver: Rc<Driver>, stream: Rc<RefCell<TcpStream>>, origin: Origin, door: Door) {
     let mut reading = Reading { driver: &driver, stream, origin, door, rest: Vec::new(), charged: 0 };
     let end = reading.run().await;
-    if let End::Garbage(problem) = &end {
+    if let End::Garbage(problem) = &end
+        && driver.may_complain()
+    {
         crate::warn!("{}: closed, {problem}", origin.peer);
     }
     reading.charge(0);
@@ -114,7 +116,9 @@ impl Reading<'_> {
             Ok(needed) => needed,
             Err(error) => return Poll::Ready(Err(Garbage::Frame(error))),
         };
-        if needed > limits::READ_BUFFER { self.poll_fill_own(needed, cx) } else { self.poll_fill_shared(cx) }
+        // What a peer merely announces costs nothing: the frame moves into memory of its own when half the buffer came.
+        let is_large = needed > limits::READ_BUFFER && self.rest.len() >= limits::READ_BUFFER / 2;
+        if is_large { self.poll_fill_own(needed, cx) } else { self.poll_fill_shared(cx) }
     }
 
     /// The usual way: through the executor's buffer, only what is left over is copied.
