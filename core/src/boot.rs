@@ -211,6 +211,8 @@ impl Opening {
         shard.control = control;
         shard.restore_offsets(offsets);
         shard.delay = Delay::resume(shard.metadata.settings.delay_levels_ms(), delay, &shard.queues);
+        // From here on no wall clock that somebody sets moves it.
+        shard.delay.clock().now_ms(now);
         shard.half = half.finish();
         // Both go on with what waited in the last life.
         shard.duties.arm(Duty::Deliver, now.mono_us);

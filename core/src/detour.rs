@@ -192,6 +192,7 @@ fn append_later(
     (message.topic, message.queue_id) = (SCHEDULE_TOPIC, stay.queue as i32);
     let slot = intake.queues.open(SCHEDULE_TOPIC, stay.queue);
     let marks = Marks { code: Some(stay.entry_code()), ..*marks };
+    rooms.delay.note_clock(intake.log, now);
     // Its store time is the one its delay is measured from.
     let steady = Now { wall_ms: stay.stored_ms, ..now };
     let stored = intake.append(steady, slot, message, &marks, flush)?;

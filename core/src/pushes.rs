@@ -2,6 +2,8 @@
 //!
 //! Owns the numbers we give them (opaque) and what to do with the answer or without it. Never retries.
 
+use std::collections::BTreeSet;
+
 use ringmq_protocol::response_code::ResponseCode;
 
 use crate::effects::{Effects, Refusal, ReplyTo};
@@ -33,6 +35,8 @@ pub enum Waiter {
 #[derive(Debug, Default)]
 pub struct Pushes {
     open: Map<i32, Push>,
+    /// Deadlines with their opaques.
+    order: BTreeSet<(u64, i32)>,
     next: i32,
 }
 
@@ -49,6 +53,7 @@ impl Pushes {
             return None;
         }
         let opaque = self.next_opaque();
+        self.order.insert((push.deadline, opaque));
         self.open.insert(opaque, push);
         Some(opaque)
     }
@@ -56,40 +61,49 @@ impl Pushes {
     /// The push that `conn` answers with this opaque.
     pub fn answered(&mut self, conn: ConnId, opaque: i32) -> Option<Push> {
         // Opaques of several shards may meet on one connection; the target must fit too.
-        self.open.get(&opaque).is_some_and(|push| push.target == conn).then(|| self.open.remove(&opaque)).flatten()
+        self.open.get(&opaque).is_some_and(|push| push.target == conn).then(|| self.close(opaque)).flatten()
+    }
+
+    fn close(&mut self, opaque: i32) -> Option<Push> {
+        let push = self.open.remove(&opaque)?;
+        self.order.remove(&(push.deadline, opaque));
+        Some(push)
     }
 
     /// The next deadline.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.open.values().map(|push| push.deadline).min()
+        self.order.first().map(|(deadline, _)| *deadline)
     }
 
     /// Refuses what the clients did not answer in time.
     pub fn expire(&mut self, mono_us: u64, out: &mut Effects) {
-        if !self.open.is_empty() {
-            self.end(out, "the client did not answer in time", |push| push.deadline <= mono_us);
+        while let Some((deadline, opaque)) = self.order.first().copied()
+            && deadline <= mono_us
+        {
+            self.refuse(opaque, "the client did not answer in time", out);
         }
     }
 
     /// A connection is gone: who waited for its answers is told, what it waited for is forgotten.
     pub fn drop_conn(&mut self, conn: ConnId, out: &mut Effects) {
-        if !self.open.is_empty() {
-            self.open.retain(|_, push| !matches!(push.waiter, Waiter::Client(to) if to.conn == conn));
-            self.end(out, "the client's connection was closed before it answered", |push| push.target == conn);
+        let concerned = |push: &Push| push.target == conn || matches!(push.waiter, Waiter::Client(to) if to.conn == conn);
+        let opaques: Vec<i32> =
+            self.order.iter().map(|(_, opaque)| *opaque).filter(|opaque| concerned(&self.open[opaque])).collect();
+        for opaque in opaques {
+            match self.open[&opaque].waiter {
+                Waiter::Client(to) if to.conn == conn => drop(self.close(opaque)),
+                _ => self.refuse(opaque, "the client's connection was closed before it answered", out),
+            }
         }
     }
 
-    fn end(&mut self, out: &mut Effects, why: &'static str, over: impl Fn(&Push) -> bool) {
-        let mut opaques: Vec<_> = self.open.iter().filter(|(_, push)| over(push)).map(|(opaque, _)| *opaque).collect();
-        opaques.sort_unstable();
-        for opaque in opaques {
-            let Some(push) = self.open.remove(&opaque) else { continue };
-            let refusal = Refusal::new(ResponseCode::SystemError, why);
-            match push.waiter {
-                Waiter::Client(to) => drop(out.refuse(&to, &refusal)),
-                Waiter::Shard { shard, id } => {
-                    out.peers.push((shard, PeerMessage::Pushed { id, outcome: Err(refusal) }));
-                }
+    fn refuse(&mut self, opaque: i32, why: &'static str, out: &mut Effects) {
+        let Some(push) = self.close(opaque) else { return };
+        let refusal = Refusal::new(ResponseCode::SystemError, why);
+        match push.waiter {
+            Waiter::Client(to) => drop(out.refuse(&to, &refusal)),
+            Waiter::Shard { shard, id } => {
+                out.peers.push((shard, PeerMessage::Pushed { id, outcome: Err(refusal) }));
             }
         }
     }

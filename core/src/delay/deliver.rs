@@ -18,7 +18,7 @@ use crate::handlers::relay;
 use crate::limits::{DELAY_READ_BYTES, DELAY_RETRY_MS, DELAY_STEP, DELAY_UNREADABLE_AFTER};
 use crate::reading::Reading;
 use crate::shard::Shard;
-use crate::store::{Marks, OwnKind, OwnRecord, QueueSlot, ReadPlan};
+use crate::store::{Marks, QueueSlot, ReadPlan};
 
 /// What became of a due message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn deliver_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
     if shard.delay.reading.is_some() {
         return Next::WhenArmed;
     }
-    store_clock(shard, now);
+    shard.delay.note_clock(&mut shard.log, now);
     for _ in 0..DELAY_STEP {
         let now_ms = shard.delay.clock.now_ms(now);
         let Some(due) = shard.delay.schedule.first().filter(|due| due.at_ms <= now_ms) else {
@@ -61,15 +61,6 @@ pub fn deliver_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
 /// When the duty is wanted next.
 fn next(shard: &mut Shard, now: Now) -> Next {
     shard.delay.wake(now).map_or(Next::WhenArmed, Next::At)
-}
-
-/// Notes how far the wall clock was set, so that a restart measures on.
-fn store_clock(shard: &mut Shard, now: Now) {
-    if let Some(payload) = shard.delay.clock_record(now) {
-        let record = OwnRecord { kind: OwnKind::DelayClock, payload: &payload };
-        // Refused: then a restart trusts the wall clock, which is the second-best.
-        let _ = shard.log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
-    }
 }
 
 /// Copies the record into the scratch buffer if it is in memory: storing it again needs the log to itself.

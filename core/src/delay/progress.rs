@@ -17,7 +17,7 @@ use super::schedule::{Due, Mark, Schedule};
 use super::steady::{STEADY_MAX_MS, Steady};
 use super::{Delay, SCHEDULE_TOPIC};
 use crate::event::Now;
-use crate::store::QueueTable;
+use crate::store::{CommitLog, OwnKind, OwnRecord, QueueTable};
 
 /// A payload that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,9 +93,17 @@ impl Delay {
         section
     }
 
-    /// The payload of a DelayClock record, when the clock went apart from the wall clock since the last one.
-    pub fn clock_record(&mut self, now: Now) -> Option<[u8; 8]> {
-        self.clock.drift_to_store(now).map(i64::to_be_bytes)
+    /// Notes how far the wall clock was set since it was last noted, so that a restart measures on. Before a time of this
+    /// clock goes to the log, this must.
+    pub fn note_clock(&mut self, log: &mut CommitLog, now: Now) {
+        if let Some(drift_ms) = self.clock.drift_to_store(now) {
+            let payload = drift_ms.to_be_bytes();
+            let record = OwnRecord { kind: OwnKind::DelayClock, payload: &payload };
+            // Refused by a log that is full or takes nothing any more: then the message that follows is refused, too.
+            if log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes)).is_ok() {
+                self.clock.drift_stored(drift_ms);
+            }
+        }
     }
 
     /// Goes on where an earlier life stopped: everything in the schedule queues beyond the mark waits again. The duty is to

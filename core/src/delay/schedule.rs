@@ -14,6 +14,11 @@ use super::steady::STEADY_MAX_MS;
 /// Bits of a record's size: the store's RECORD_MAX.
 const SIZE_BITS: u32 = 24;
 
+/// Bits of a due time: [`STEADY_MAX_MS`] and any delay.
+const TIME_BITS: u32 = 128 - POSITION_BITS - SIZE_BITS;
+
+const _: () = assert!((STEADY_MAX_MS as u128) + (i32::MAX as u128) < 1 << TIME_BITS);
+
 /// A message that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
@@ -42,7 +47,7 @@ impl Due {
     /// Due time (57 bits), position (47), size (24), most significant first: numbers order as messages do.
     fn pack(self) -> u128 {
         let Due { at_ms, position, size } = self;
-        assert!((0..=STEADY_MAX_MS).contains(&at_ms), "times are checked where they come in");
+        assert!((0..1 << TIME_BITS).contains(&at_ms), "times are checked where they come in");
         assert!(position.0 < POSITION_LIMIT && size < 1 << SIZE_BITS, "the store made both");
         u128::from(at_ms.unsigned_abs()) << (POSITION_BITS + SIZE_BITS)
             | u128::from(position.0) << SIZE_BITS
@@ -51,7 +56,7 @@ impl Due {
 
     fn unpack(packed: u128) -> Self {
         Due {
-            // 49 bits at most: see pack.
+            // 57 bits at most: see pack.
             at_ms: (packed >> (POSITION_BITS + SIZE_BITS)) as i64,
             position: Position((packed >> SIZE_BITS) as u64 & (POSITION_LIMIT - 1)),
             size: packed as u32 & ((1 << SIZE_BITS) - 1),

@@ -10,9 +10,9 @@ use crate::event::Now;
 
 /// A drift that changed by less is not worth a record: delays are promised to the millisecond while the process runs,
 /// and to this over a restart.
-const DRIFT_STEP_MS: i64 = 100;
+const DRIFT_STEP_MS: u64 = 100;
 
-/// Largest drift and time believed from disk, ms: 9,000 years either way. Beyond lies nonsense that would overflow sums.
+/// Largest drift and time believed, ms: 9,000 years either way. Beyond lies nonsense that would overflow sums.
 pub const STEADY_MAX_MS: i64 = 1 << 48;
 
 /// The steady clock of one shard.
@@ -42,7 +42,8 @@ impl Steady {
     pub fn now_ms(&mut self, now: Now) -> i64 {
         let mono_ms = mono_ms(now.mono_us);
         let Steady { ahead_ms, drift_ms, floor_ms } = self;
-        mono_ms + *ahead_ms.get_or_insert_with(|| now.wall_ms.saturating_add(*drift_ms).max(*floor_ms) - mono_ms)
+        let begin = || now.wall_ms.saturating_add(*drift_ms).max(*floor_ms).min(STEADY_MAX_MS) - mono_ms;
+        mono_ms.saturating_add(*ahead_ms.get_or_insert_with(begin))
     }
 
     /// The first whole millisecond at which `ms` milliseconds will have passed in full.
@@ -58,14 +59,16 @@ impl Steady {
         whole.saturating_add(wait_ms.saturating_mul(1_000))
     }
 
-    /// The drift, when it has changed enough since it was last stored. The caller stores it.
+    /// The drift, when it has changed enough since it was last stored. Who stores it says so by
+    /// [`Steady::drift_stored`].
     pub fn drift_to_store(&mut self, now: Now) -> Option<i64> {
         let drift_ms = self.now_ms(now).saturating_sub(now.wall_ms);
-        if drift_ms.abs_diff(self.drift_ms) < DRIFT_STEP_MS.unsigned_abs() {
-            return None;
-        }
+        Some(drift_ms).filter(|drift_ms| drift_ms.abs_diff(self.drift_ms) >= DRIFT_STEP_MS)
+    }
+
+    /// The drift is in the log.
+    pub fn drift_stored(&mut self, drift_ms: i64) {
         self.drift_ms = drift_ms;
-        Some(drift_ms)
     }
 
     /// The drift that was stored last.
@@ -113,6 +116,7 @@ mod tests {
         assert_eq!(first.drift_to_store(at(1_000_000, 0)), None);
         // Somebody sets the wall clock an hour forward.
         assert_eq!(first.drift_to_store(at(4_600_050, 50_000)), Some(-3_600_000));
+        first.drift_stored(-3_600_000);
         assert_eq!(first.drift_to_store(at(4_600_060, 60_000)), None, "it is stored once");
         let mut second = Steady::resume(first.stored_drift_ms());
         assert_eq!(second.now_ms(at(4_600_100, 0)), 1_000_100);

@@ -5,7 +5,7 @@
 //! the next round; it counts all the same. Never decides about a message.
 
 use ringmq_protocol::headers::transaction::CheckTransactionHeader;
-use ringmq_protocol::offset::{Position, WireOffset};
+use ringmq_protocol::offset::Position;
 use ringmq_protocol::properties::names;
 use ringmq_protocol::record::{Message, PropertyParts, RecordRef};
 use ringmq_protocol::request_code::RequestCode;
@@ -13,7 +13,7 @@ use ringmq_protocol::text::Text;
 
 use super::progress::put_checked;
 use super::{GIVEN_UP_TOPIC, HALF_TOPIC, Half, pace};
-use crate::append::Intake;
+use crate::append::{Intake, wire_offset};
 use crate::delay::Delay;
 use crate::duties::Next;
 use crate::effects::Effects;
@@ -69,7 +69,8 @@ pub(crate) fn fetched(shard: &mut Shard, now: Now, check: Check, record: Option<
         return;
     }
     let parsed = record.and_then(|record| RecordRef::parse(record).ok());
-    let half = parsed.filter(|record| record.topic() == HALF_TOPIC);
+    let own = wire_offset(shard.id, position);
+    let half = parsed.filter(|record| record.topic() == HALF_TOPIC && record.physical_offset() == own);
     let too_often = checks > shard.metadata.settings.sending.transaction_check_max;
     match half {
         Some(half) if too_often => give_up(shard, now, position, &half, out),
@@ -140,8 +141,6 @@ fn give_up(shard: &mut Shard, now: Now, position: Position, half: &RecordRef<'_>
         return topic_wait::want_own(shard, now, GIVEN_UP_TOPIC, out);
     };
     let Some((slot, flush)) = relay::own_queue(shard, GIVEN_UP_TOPIC, queue) else { return };
-    let own = WireOffset::from_wire(half.physical_offset()).map(WireOffset::position);
-    assert_eq!(own, Some(position), "the record was looked up at its position");
     let mut message = Message {
         topic: GIVEN_UP_TOPIC,
         queue_id: queue as i32,

@@ -12,7 +12,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use ringmq_protocol::sys_flag::{self, TransactionState};
 
 use super::relay;
-use crate::append::{Flush, Intake, Stored};
+use crate::append::{Flush, Intake, Stored, wire_offset};
 use crate::delay::wish;
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::Now;
@@ -107,7 +107,8 @@ fn decide(
     // Somebody may have decided while the disk was read.
     check_undecided(shard, end)?;
     let parsed = record.and_then(|record| RecordRef::parse(record).ok());
-    let Some(half) = parsed.filter(|record| record.topic() == HALF_TOPIC) else {
+    let own = wire_offset(shard.id, end.position);
+    let Some(half) = parsed.filter(|record| record.topic() == HALF_TOPIC && record.physical_offset() == own) else {
         return Err(Refusal::new(ResponseCode::SystemError, "the prepared transaction message could not be read"));
     };
     check(&half, end, now)?;
