@@ -86,7 +86,8 @@ impl Pushes {
 
     /// A connection is gone: who waited for its answers is told, what it waited for is forgotten.
     pub fn drop_conn(&mut self, conn: ConnId, out: &mut Effects) {
-        let concerned = |push: &Push| push.target == conn || matches!(push.waiter, Waiter::Client(to) if to.conn == conn);
+        let concerned =
+            |push: &Push| push.target == conn || matches!(push.waiter, Waiter::Client(to) if to.conn == conn);
         let opaques: Vec<i32> =
             self.order.iter().map(|(_, opaque)| *opaque).filter(|opaque| concerned(&self.open[opaque])).collect();
         for opaque in opaques {

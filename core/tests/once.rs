@@ -25,14 +25,27 @@ const LEVELS: [u64; 4] = [1_000, 2_000, 5_000, 30_000];
 #[derive(Debug, Clone)]
 enum Step {
     /// A message with this delay, of about this size.
-    Send { queue: u32, delay: Delay, kib: usize },
+    Send {
+        queue: u32,
+        delay: Delay,
+        kib: usize,
+    },
     /// A half message.
-    Prepare { queue: u32 },
+    Prepare {
+        queue: u32,
+    },
     /// A decision about one of the half messages, the newest being 0.
-    Decide { which: usize, commit: bool },
-    Advance { ms: u64 },
+    Decide {
+        which: usize,
+        commit: bool,
+    },
+    Advance {
+        ms: u64,
+    },
     /// Somebody sets the wall clock; the broker notices within its second.
-    Jump { ms: i64 },
+    Jump {
+        ms: i64,
+    },
     /// The disk does all it was given.
     Write,
     /// Everything is written, and a checkpoint.
@@ -141,7 +154,8 @@ impl World {
         let n = self.sent.len();
         let not_before = self.harness.now.mono_us + delay_ms * 1_000;
         self.sent.push(Sent { not_before, half, ..Sent::default() });
-        let properties = properties::build([("UNIQ_KEY", &*format!("U{n}")), (property.0, &property.1), ("PGROUP", "PG")]);
+        let properties =
+            properties::build([("UNIQ_KEY", &*format!("U{n}")), (property.0, &property.1), ("PGROUP", "PG")]);
         let fields = [
             ("a", "PG".to_owned()),
             ("b", "T".to_owned()),
