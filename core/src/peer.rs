@@ -22,17 +22,21 @@ pub fn tell_control(shard: &mut Shard, now: Now, message: PeerMessage, out: &mut
     out.peers.push((ShardId::CONTROL, message));
 }
 
-/// Handles the messages that this shard sent to itself during this `apply`; the driver never sees them.
-pub fn deliver_own(shard: &mut Shard, now: Now, from: usize, out: &mut Effects) {
+/// Handles the messages that this shard sent to itself during this `apply`; the driver never sees them. `false` if there
+/// were none.
+pub fn deliver_own(shard: &mut Shard, now: Now, from: usize, out: &mut Effects) -> bool {
+    let mut any = false;
     let mut at = from;
     while at < out.peers.len() {
         if out.peers[at].0 == shard.id {
+            any = true;
             let (_, message) = out.peers.remove(at);
             apply(shard, now, shard.id, message, out);
         } else {
             at += 1;
         }
     }
+    any
 }
 
 /// Handles one message of another shard (or this one).

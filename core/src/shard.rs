@@ -9,7 +9,7 @@ use ringmq_protocol::command::Command;
 use crate::control::Control;
 use crate::counts::Counts;
 use crate::delay::Delay;
-use crate::duties::{Duties, Next};
+use crate::duties::{Duties, Duty, Next};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{ConnId, DiskError, Input, Now, Origin, ReadId, ShardId};
 use crate::gather::Gathers;
@@ -96,7 +96,9 @@ impl Shard {
             Input::Stop => handlers::offset::write_all(self, now),
         }
         self.settle(now, out);
-        peer::deliver_own(self, now, own_from, out);
+        while peer::deliver_own(self, now, own_from, out) {
+            self.settle(now, out);
+        }
     }
 
     /// When `Input::Tick` is wanted, mono microseconds; `None` while nothing waits for time.
@@ -180,12 +182,16 @@ impl Shard {
             peer::rerun(self, now, parked, out);
         }
         self.pushes.expire(now.mono_us, out);
-        // Each duty at most once per tick: a duty that wants to go on at once gets the next tick.
-        for _ in 0..crate::duties::Duty::ALL.len() {
+        // Each duty at most once per tick: one that wants to go on at once must not keep the later ones waiting.
+        let mut again = [const { None }; Duty::ALL.len()];
+        for _ in 0..Duty::ALL.len() {
             let Some(duty) = self.duties.take_due(now.mono_us) else { break };
             if let Next::At(at) = duty.step()(self, now, out) {
-                self.duties.arm(duty, at);
+                again[duty as usize] = Some((duty, at));
             }
+        }
+        for (duty, at) in again.into_iter().flatten() {
+            self.duties.arm(duty, at);
         }
         handlers::control::tick(self, now, out);
     }
