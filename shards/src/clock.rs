@@ -10,8 +10,10 @@ use ringmq_core::event::Now;
 
 /// Both clocks as they stand.
 pub fn now() -> Now {
+    #[expect(clippy::disallowed_methods, reason = "this is the place")]
+    let system = SystemTime::now();
     // A clock before 1970 is a machine without a battery; messages then carry timestamp 0 and deadlines are unaffected.
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = system.duration_since(UNIX_EPOCH).unwrap_or_default();
     Now { wall_ms: wall.as_millis() as i64, mono_us: mono_us() }
 }
 

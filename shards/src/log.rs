@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How much a line matters to whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +29,7 @@ impl Level {
 
 /// Writes one line. Use through [`info!`](crate::info), [`warn!`](crate::warn) and [`error!`](crate::error).
 pub fn line(level: Level, text: fmt::Arguments<'_>) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let line = format!("{} {:<5} {text}\n", utc(since.as_millis()), level.name());
+    let line = format!("{} {:<5} {text}\n", utc(crate::clock::now().wall_ms.unsigned_abs().into()), level.name());
     // One write per line, so that lines of several executors do not run into each other.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

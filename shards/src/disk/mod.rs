@@ -151,10 +151,10 @@ impl Disk {
     fn urge(&self, shard: &Shard, now_us: u64) -> Urge {
         if self.owner().is_some_and(|(driver, _)| driver.is_stopping()) {
             Urge::Stop
-        } else if shard.waiting.is_empty() {
-            Urge::Async { older_than_us: now_us.saturating_sub(gather_us(shard)) }
-        } else {
+        } else if is_awaited(shard) {
             Urge::Sync
+        } else {
+            Urge::Async { older_than_us: now_us.saturating_sub(gather_us(shard)) }
         }
     }
 
@@ -169,7 +169,7 @@ impl Disk {
         let file = self.open.borrow().get(&plan.segment).cloned();
         let file = file.expect("the log writes only to segments that were reported ready");
         let mut buffer = file.buffer(plan.len);
-        shard.log.copy_plan(&plan, buffer.as_mut());
+        shard.log.copy_plan(&plan, buffer.bytes_mut());
         file.claim(plan.file_offset, plan.len);
         self.writing.set(self.writing.get() + 1);
         glommio::spawn_local(self.clone().write(file, plan, buffer)).detach();
@@ -301,6 +301,11 @@ impl Disk {
         self.enter(base, file.clone());
         Ok(file)
     }
+}
+
+/// Whether someone waits for what was appended: a sender on a sync topic, or a change of topics or groups.
+fn is_awaited(shard: &Shard) -> bool {
+    !shard.waiting.is_empty() || shard.control.as_ref().is_some_and(|control| !control.pending.is_empty())
 }
 
 /// How long messages that nobody waits for may gather, microseconds.

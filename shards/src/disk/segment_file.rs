@@ -32,7 +32,7 @@ pub enum WriteBuffer {
 
 impl WriteBuffer {
     /// The bytes to fill.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             WriteBuffer::Direct(buffer) => buffer.as_bytes_mut(),
             WriteBuffer::Buffered(bytes) => bytes,
@@ -116,6 +116,7 @@ impl SegmentFile {
             Handle::Direct(file) => file.as_raw_fd(),
             Handle::Buffered(file) => file.as_raw_fd(),
         };
+        keep_locked(fd)?;
         let size = end_of(fd)?;
         Ok(SegmentFile { handle, size, fill: Fill::default() })
     }
@@ -264,6 +265,16 @@ fn allocate(path: &Path, size: u64) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Locks an open segment for as long as a write to it may be under way, even one that outlives this process: the recovery
+/// of the next one waits for it. Shared, because this process may open a segment more than once.
+fn keep_locked(fd: i32) -> Result<(), DiskError> {
+    // SAFETY: the descriptor is open; the call takes numbers only.
+    match unsafe { libc::flock(fd, libc::LOCK_SH | libc::LOCK_NB) } {
+        0 => Ok(()),
+        _ => Err(disk_error(io::Error::last_os_error())),
+    }
+}
+
 fn end_of(fd: i32) -> Result<u64, DiskError> {
     // SAFETY: the descriptor is open; positions of the descriptor are not used elsewhere.
     let end = unsafe { libc::lseek(fd, 0, libc::SEEK_END) };
@@ -323,7 +334,7 @@ mod tests {
             });
             for block in 0..512u64 {
                 let mut buffer = file.buffer(BLOCK);
-                buffer.as_mut().fill(block as u8 | 1);
+                buffer.bytes_mut().fill(block as u8 | 1);
                 file.claim(block * BLOCK as u64, BLOCK);
                 file.write(block * BLOCK as u64, buffer).await.unwrap();
             }
