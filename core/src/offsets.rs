@@ -262,3 +262,55 @@ fn take_text<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
     let bytes = reader.counted_i16()?;
     std::str::from_utf8(bytes).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::QueueTable;
+
+    fn read(payload: &[u8]) -> Vec<(String, u32, String, Option<i64>)> {
+        let mut all = Vec::new();
+        read_batch(payload, |topic, queue, group, offset| all.push((topic.to_owned(), queue, group.to_owned(), offset)))
+            .unwrap();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn changed_offsets_are_written_once() {
+        let mut queues = QueueTable::new();
+        let mut offsets = Offsets::default();
+        let place = QueuePlace { topic: "T", queue: 3, slot: queues.open("T", 3) };
+        offsets.commit(place, "G", 5).unwrap();
+        offsets.commit(place, "G", 7).unwrap();
+        offsets.commit(place, "H", 1).unwrap();
+        let payload = offsets.next_batch().unwrap();
+        let entry = |group: &str, offset| ("T".to_owned(), 3, group.to_owned(), offset);
+        assert_eq!(read(&payload), [entry("G", Some(7)), entry("H", Some(1))]);
+        assert_eq!(offsets.next_batch(), None);
+        offsets.commit(place, "G", 7).unwrap();
+        assert!(!offsets.has_dirty(), "the same offset again is no change");
+        // A deleted group says so, or it would be back after a restart.
+        offsets.drop_group("G");
+        assert_eq!(read(&offsets.next_batch().unwrap()), [entry("G", None)]);
+        assert_eq!(offsets.snapshot().iter().flat_map(|payload| read(payload)).collect::<Vec<_>>(), [entry("H", Some(1))]);
+    }
+
+    #[test]
+    fn a_reset_is_told_once() {
+        let mut offsets = Offsets::default();
+        let slot = QueueTable::new().open("T", 0);
+        offsets.reset(QueuePlace { topic: "T", queue: 0, slot }, "G", 9).unwrap();
+        let group = offsets.find_group("G").unwrap();
+        assert_eq!(offsets.get(slot, group).committed, Some(9));
+        assert_eq!(offsets.take_reset(slot, group), Some(9));
+        assert_eq!(offsets.take_reset(slot, group), None);
+    }
+
+    #[test]
+    fn damaged_batches_are_refused() {
+        for payload in [&b""[..], b"\0\0\0\x01", b"\0\0\0\0x", b"\0\0\0\x01\0\x05T"] {
+            assert_eq!(read_batch(payload, |_, _, _, _| {}), Err(BadOffsetBatch));
+        }
+    }
+}

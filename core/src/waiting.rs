@@ -124,3 +124,71 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ConnId, CoreId};
+    use crate::store::QueueTable;
+    use ringmq_protocol::frame::{self, Spelling};
+    use ringmq_protocol::response_code::ResponseCode;
+
+    fn to(opaque: i32) -> ReplyTo {
+        let conn = ConnId { core: CoreId(0), slot: opaque as u32, generation: 0 };
+        ReplyTo { conn, opaque, spelling: Spelling::Json, oneway: false }
+    }
+
+    fn hold(waiting: &mut Waiting, until: u64, opaque: i32) {
+        let mut out = Effects::default();
+        let _ = out.done(&to(opaque));
+        waiting.hold_last(Position(until), to(opaque), &mut out);
+        assert!(out.sends.is_empty() && out.bytes.is_empty());
+    }
+
+    /// The opaques of the released answers, each checked to be one whole frame.
+    fn released(waiting: &mut Waiting, durable: u64) -> Vec<u32> {
+        let mut out = Effects::default();
+        waiting.release(Position(durable), &mut out, |_| {});
+        for send in &out.sends {
+            let bytes = &out.bytes[send.start as usize..send.end as usize];
+            assert_eq!(frame::split(bytes).unwrap().unwrap().total_len, bytes.len());
+        }
+        out.sends.iter().map(|send| send.conn.slot).collect()
+    }
+
+    #[test]
+    fn answers_are_released_in_order_and_only_when_durable() {
+        let mut waiting = Waiting::default();
+        for n in 1..=200 {
+            hold(&mut waiting, n * 10, n as i32);
+        }
+        assert_eq!(released(&mut waiting, 9), []);
+        assert_eq!(released(&mut waiting, 25), [1, 2]);
+        hold(&mut waiting, 2_000, 201);
+        assert_eq!(released(&mut waiting, 1_999), (3..200).collect::<Vec<_>>());
+        assert_eq!(released(&mut waiting, 2_000), [200, 201]);
+        assert!(waiting.is_empty() && waiting.bytes.is_empty());
+    }
+
+    #[test]
+    fn queues_show_what_became_durable() {
+        let slot = QueueTable::new().open("T", 0);
+        let mut waiting = Waiting::default();
+        waiting.hide(Position(10), Shows { slot, below: 1 });
+        waiting.hide(Position(20), Shows { slot, below: 2 });
+        let mut shown = Vec::new();
+        waiting.release(Position(15), &mut Effects::default(), |shows| shown.push(shows.below));
+        assert_eq!(shown, [1]);
+    }
+
+    #[test]
+    fn a_failed_log_refuses_everyone_once() {
+        let mut waiting = Waiting::default();
+        hold(&mut waiting, 10, 1);
+        hold(&mut waiting, 20, 2);
+        let mut out = Effects::default();
+        waiting.fail(&Refusal::new(ResponseCode::ServiceNotAvailable, "the disk"), &mut out);
+        assert_eq!(out.sends.len(), 2);
+        assert_eq!(released(&mut waiting, 100), []);
+    }
+}
