@@ -177,7 +177,7 @@ fn index(layout: Layout, memory: &Memory, mut queues: QueueTable, mut keys: KeyI
                 break;
             }
         }
-        bytes += build.finish().len();
+        bytes += build.finish().expect("it is for a full segment").len();
     }
     let (count, median) = (steps.0.len(), steps.median());
     let longest = steps.0.last().expect("there is a full segment");

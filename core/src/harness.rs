@@ -28,6 +28,8 @@ pub const START_MS: i64 = 1_795_219_200_000;
 pub struct Disk {
     pub segments: BTreeMap<u64, Vec<u8>>,
     pub indexes: BTreeMap<u64, Vec<u8>>,
+    /// Indexes of active segments' beginnings.
+    pub partials: BTreeMap<u64, Vec<u8>>,
     pub checkpoints: [Option<Vec<u8>>; 2],
 }
 
@@ -37,6 +39,7 @@ impl Disk {
         let file = match range.file {
             RangeOf::Log(base) => self.segments.get(&base.0),
             RangeOf::Index(base) => self.indexes.get(&base.0),
+            RangeOf::Partial(base) => self.partials.get(&base.0),
         };
         let file = file.map_or(&[][..], Vec::as_slice);
         let from = (range.offset as usize).min(file.len());
@@ -53,6 +56,7 @@ impl Disk {
         Found {
             segments: list(&self.segments),
             indexes: list(&self.indexes),
+            partials: list(&self.partials),
             checkpoint: Checkpoint::newest([even.as_deref(), odd.as_deref()]),
         }
     }
@@ -219,6 +223,11 @@ impl Harness {
             assert!(checkpoint.covered <= node.shard.log.durable(), "flush before a checkpoint");
             node.disk.checkpoints[(node.next_checkpoint % 2) as usize] = Some(checkpoint.encode());
             node.next_checkpoint += 1;
+            if let Some(mut build) = IndexBuild::partial(&node.shard.log) {
+                while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
+                let base = build.base();
+                node.disk.partials.extend(build.finish().map(|bytes| (base.0, bytes)));
+            }
         }
     }
 
@@ -406,9 +415,8 @@ impl Harness {
             while let Some(sealed) = node.shard.log.take_sealed() {
                 let base = sealed.base();
                 let mut build = IndexBuild::new(node.shard.log.layout(), sealed);
-                
                 while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
-                node.disk.indexes.insert(base.0, build.finish());
+                node.disk.indexes.insert(base.0, build.finish().expect("it is for a full segment"));
             }
         }
         self.settle();

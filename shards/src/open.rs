@@ -18,7 +18,7 @@ use ringmq_core::event::{DiskError, ShardId};
 use ringmq_core::metadata::Metadata;
 use ringmq_core::settings::{BrokerSettings, Loaded};
 use ringmq_core::store::recovery::{Found, FoundFile, RangeOf, RecoveryReport};
-use ringmq_core::store::{Checkpoint, LogOptions, SegmentBase};
+use ringmq_core::store::{Checkpoint, IndexBuild, LogOptions, SegmentBase};
 
 use crate::boot::Refused;
 use crate::boot::direct_io::WriteMode;
@@ -147,11 +147,13 @@ fn list(directory: &Path) -> io::Result<Found> {
         match kind {
             "log" => found.segments.push(file),
             "index" => found.indexes.push(file),
+            "partial" => found.partials.push(file),
             _ => {}
         }
     }
     found.segments.sort_unstable();
     found.indexes.sort_unstable();
+    found.partials.sort_unstable();
     let checkpoints = ["checkpoint-0", "checkpoint-1"].map(|name| fs::read(directory.join(name)).ok());
     found.checkpoint = Checkpoint::newest([checkpoints[0].as_deref(), checkpoints[1].as_deref()]);
     Ok(found)
@@ -203,6 +205,7 @@ impl Reader<'_> {
                 base.log_name()
             }
             RangeOf::Index(base) => base.index_name(),
+            RangeOf::Partial(base) => base.partial_name(),
         };
         let file = options.open(self.directory.join(name))?;
         // A write that a killed predecessor left under way holds its lock until it is done; reading before that would
@@ -222,8 +225,7 @@ impl Reader<'_> {
 
 /// One line about what recovery had to do; `None` after a clean stop.
 fn describe(report: &RecoveryReport) -> Option<String> {
-    let RecoveryReport { covered: _, first, end, loaded: _, rebuilt, replayed, messages, own_records: _, torn } =
-        report;
+    let RecoveryReport { first, end, rebuilt, replayed, messages, torn, .. } = report;
     if *replayed == 0 && rebuilt.is_empty() && !torn {
         return None;
     }
@@ -241,12 +243,15 @@ fn describe(report: &RecoveryReport) -> Option<String> {
 /// Leaves a checkpoint, so that the next start has nothing to replay.
 pub async fn leave(hosted: &Hosted) {
     let now = clock::now();
-    let checkpoint = hosted.shard.apply(|shard| {
+    let captured = hosted.shard.apply(|shard| {
         let whole = shard.log.fault().is_none() && shard.log.durable() == shard.log.appended();
-        whole.then(|| shard.checkpoint(now, hosted.disk.next_checkpoint()))
+        whole.then(|| (shard.checkpoint(now, hosted.disk.next_checkpoint()), IndexBuild::partial(&shard.log)))
     });
-    if let Some(checkpoint) = checkpoint {
+    if let Some((checkpoint, partial)) = captured {
         hosted.disk.write_checkpoint(checkpoint).await;
+        if let Some(partial) = partial {
+            hosted.disk.write_index(hosted, partial).await;
+        }
     }
 }
 

@@ -89,7 +89,8 @@ fn a_seed_replays_exactly() {
 /// The test is worth something only if it finds what it is there for.
 #[test]
 fn planted_bugs_are_found() {
-    for planted in [Planted::EarlyDurable, Planted::SkipChecksum, Planted::KeepEpoch, Planted::EarlyCheckpoint] {
+    let files = [Planted::EarlyCheckpoint, Planted::PartialAhead];
+    for planted in [Planted::EarlyDurable, Planted::SkipChecksum, Planted::KeepEpoch].into_iter().chain(files) {
         let found = (0..SEEDS).find_map(|seed| finding(seed, planted));
         assert!(found.is_some(), "{planted:?} was not found in {SEEDS} seeds");
     }

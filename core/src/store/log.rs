@@ -197,6 +197,11 @@ impl CommitLog {
         Position(self.appended)
     }
 
+    /// End of the last finished frame: recovery can begin there.
+    pub fn boundary(&self) -> Position {
+        Position(self.open.map_or(self.appended, |frame| frame.start))
+    }
+
     /// End of what was given to the disk.
     #[inline]
     pub fn written(&self) -> Position {

@@ -15,6 +15,8 @@ pub(crate) enum Planted {
     KeepEpoch,
     /// A checkpoint is written before what it covers is durable.
     EarlyCheckpoint,
+    /// Recovery trusts the index of a segment's beginning although it says more than the checkpoint.
+    PartialAhead,
 }
 
 impl Planted {

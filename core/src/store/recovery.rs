@@ -35,6 +35,8 @@ pub struct Found {
     pub segments: Vec<FoundFile>,
     /// The `.index` files.
     pub indexes: Vec<FoundFile>,
+    /// The `.partial` files.
+    pub partials: Vec<FoundFile>,
     /// The newest intact checkpoint, see [`Checkpoint::newest`].
     pub checkpoint: Option<Checkpoint>,
 }
@@ -52,6 +54,18 @@ pub struct ReadRange {
 pub enum RangeOf {
     Log(SegmentBase),
     Index(SegmentBase),
+    Partial(SegmentBase),
+}
+
+impl RangeOf {
+    /// The file's name in the shard's directory.
+    pub fn file_name(self) -> String {
+        match self {
+            RangeOf::Log(base) => base.log_name(),
+            RangeOf::Index(base) => base.index_name(),
+            RangeOf::Partial(base) => base.partial_name(),
+        }
+    }
 }
 
 /// What is done next.
@@ -59,6 +73,10 @@ pub enum RangeOf {
 enum Stage {
     /// The index of the `n`-th segment.
     Index {
+        n: usize,
+    },
+    /// The index of the `n`-th segment's beginning.
+    Partial {
         n: usize,
     },
     /// The frames of the `n`-th segment from stream offset `at` on; a frame needs `need` bytes at once.
@@ -86,6 +104,7 @@ pub struct Recovery {
     options: LogOptions,
     segments: Vec<FoundFile>,
     indexes: Vec<FoundFile>,
+    partials: Vec<FoundFile>,
     checkpoint: Option<Checkpoint>,
     stage: Stage,
     /// Everything below was durable once.
@@ -110,10 +129,11 @@ impl Recovery {
     /// # Errors
     /// [`RecoveryError`] when a segment is missing between others or below what the checkpoint covers.
     pub fn new(options: LogOptions, found: Found) -> Result<Self, RecoveryError> {
-        let Found { mut segments, mut indexes, checkpoint } = found;
+        let Found { mut segments, mut indexes, mut partials, checkpoint } = found;
         let layout = options.layout;
         segments.sort_unstable();
         indexes.sort_unstable();
+        partials.sort_unstable();
         let size = layout.segment_size();
         let possible = |base: SegmentBase| base.0.is_multiple_of(size) && base.0 <= POSITION_END - size;
         indexes.retain(|file| possible(file.base));
@@ -137,6 +157,7 @@ impl Recovery {
             options,
             segments,
             indexes,
+            partials,
             checkpoint,
             stage: Stage::Done { end: 0 },
             known_durable,
@@ -163,7 +184,7 @@ impl Recovery {
     pub fn progress(&self) -> (u64, u64) {
         let reach = self.segments.last().map_or(0, |file| file.base.0 + file.len);
         let at = match self.stage {
-            Stage::Index { n } => self.segments[n].base.0,
+            Stage::Index { n } | Stage::Partial { n } => self.segments[n].base.0,
             Stage::Replay { at, .. } => at,
             Stage::Witness { end, .. } | Stage::Done { end } => end,
         };
@@ -176,9 +197,12 @@ impl Recovery {
             let end = n.checked_sub(1).map_or(0, |last| self.options.layout.end_of(self.segments[last].base));
             return Stage::Done { end };
         };
-        let covered = self.covered() >= self.options.layout.end_of(file.base);
-        if covered && self.indexes.binary_search_by_key(&file.base, |index| index.base).is_ok() {
+        let has = |list: &[FoundFile]| list.binary_search_by_key(&file.base, |found| found.base).is_ok();
+        if self.covered() >= self.options.layout.end_of(file.base) && has(&self.indexes) {
             return Stage::Index { n };
+        }
+        if self.covered() > file.base.0 && has(&self.partials) {
+            return Stage::Partial { n };
         }
         Stage::Replay { n, at: file.base.0, need: RECOVERY_READ }
     }
@@ -192,8 +216,11 @@ impl Recovery {
         match self.stage {
             Stage::Index { n } => {
                 let base = self.segments[n].base;
-                let at = self.indexes.binary_search_by_key(&base, |index| index.base).ok()?;
-                Some(ReadRange { file: RangeOf::Index(base), offset: 0, len: self.indexes[at].len })
+                Some(ReadRange { file: RangeOf::Index(base), offset: 0, len: len_of(&self.indexes, base) })
+            }
+            Stage::Partial { n } => {
+                let base = self.segments[n].base;
+                Some(ReadRange { file: RangeOf::Partial(base), offset: 0, len: len_of(&self.partials, base) })
             }
             Stage::Replay { n, at, need } => {
                 let FoundFile { base, len } = self.segments[n];
@@ -212,6 +239,7 @@ impl Recovery {
     pub fn supply(&mut self, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<(), RecoveryError> {
         self.stage = match self.stage {
             Stage::Index { n } => self.take_index(n, bytes),
+            Stage::Partial { n } => self.take_partial(n, bytes),
             Stage::Replay { n, at, need } => self.take_frames(n, at, need, bytes, visitor)?,
             Stage::Witness { n, end, look } => self.look_for_witness(n, end, look, bytes)?,
             done @ Stage::Done { .. } => done,
@@ -222,7 +250,8 @@ impl Recovery {
     fn take_index(&mut self, n: usize, bytes: &[u8]) -> Stage {
         let base = self.segments[n].base;
         let index = IndexFile::decode(bytes, &self.options.layout, base);
-        let loaded = index.and_then(|index| {
+        let whole = index.filter(|index| index.covers() == self.options.layout.end_of(base));
+        let loaded = whole.and_then(|index| {
             index.load(&mut self.queues, &mut self.keys)?;
             Some(index.epoch())
         });
@@ -236,6 +265,33 @@ impl Recovery {
         }
         self.report.loaded += 1;
         self.begin(n + 1)
+    }
+
+    /// Loads the index of a segment's beginning; what it does not cover is read. One that says more than the checkpoint
+    /// is of no use: own records between the two would be told by neither.
+    fn take_partial(&mut self, n: usize, bytes: &[u8]) -> Stage {
+        let base = self.segments[n].base;
+        let index = IndexFile::decode(bytes, &self.options.layout, base);
+        let usable = index.filter(|index| index.covers() <= self.trusted());
+        let loaded = usable.and_then(|index| {
+            index.load(&mut self.queues, &mut self.keys)?;
+            Some((index.epoch(), index.covers()))
+        });
+        let Some((epoch, covers)) = loaded else {
+            return Stage::Replay { n, at: base.0, need: RECOVERY_READ };
+        };
+        self.last_epoch = self.last_epoch.max(epoch);
+        self.report.resumed = Some(Position(covers));
+        Stage::Replay { n, at: covers, need: RECOVERY_READ }
+    }
+
+    /// How far the index of a segment's beginning may reach.
+    fn trusted(&self) -> u64 {
+        #[cfg(test)]
+        if self.planted == super::planted::Planted::PartialAhead {
+            return u64::MAX;
+        }
+        self.covered()
     }
 
     fn take_frames(
@@ -338,4 +394,9 @@ impl Recovery {
             }
         }
     }
+}
+
+/// Length of the file of a segment that is in the list.
+fn len_of(list: &[FoundFile], base: SegmentBase) -> u64 {
+    list.binary_search_by_key(&base, |found| found.base).map_or(0, |at| list[at].len)
 }

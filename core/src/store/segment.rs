@@ -23,7 +23,12 @@ impl SegmentBase {
         format!("{:020}.index", self.0)
     }
 
-    /// The base in a name as the two above make it, and its extension.
+    /// `00000000000268435456.partial`
+    pub fn partial_name(self) -> String {
+        format!("{:020}.partial", self.0)
+    }
+
+    /// The base in a name as the three above make it, and its extension.
     pub fn parse_name(name: &str) -> Option<(SegmentBase, &str)> {
         let (digits, extension) = name.split_once('.')?;
         if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

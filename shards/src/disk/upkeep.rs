@@ -14,8 +14,12 @@ use ringmq_core::store::{Checkpoint, Sealed};
 
 use super::Disk;
 use crate::clock;
+use crate::driver::Hosted;
 use crate::limits;
 use crate::open;
+
+/// A checkpoint, and the index of the active segment so far, which is written after it.
+type Captured = (Checkpoint, Option<IndexBuild>);
 
 /// The state of a shard's upkeep.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub struct Upkeep {
     /// End of the log at the last checkpoint, and when that was; `None` before the first look.
     last: Cell<Option<(u64, u64)>>,
     /// A checkpoint that waits until all it covers is durable.
-    captured: RefCell<Option<Checkpoint>>,
+    captured: RefCell<Option<Captured>>,
     writing: Cell<bool>,
 }
 
@@ -64,16 +68,26 @@ impl Disk {
         loop {
             let Some(sealed) = self.upkeep.sealed.borrow_mut().pop_front() else { break };
             let Some((_, hosted)) = self.owner() else { break };
-            let mut build = IndexBuild::new(&self.layout, sealed);
-            let mut step = |shard: &mut Shard| build.step(&mut shard.queues, &mut shard.index);
-            while !hosted.shard.apply(&mut step) {
-                // Each step takes a fifth of a millisecond; requests come in between.
-                glommio::yield_if_needed().await;
-            }
-            let name = sealed.base().index_name();
-            self.replace_file(name, build.finish()).await;
+            self.write_index(&hosted, IndexBuild::new(&self.layout, sealed)).await;
+            // The index of its beginning, if there is one, is not needed any more.
+            let partial = self.directory.join(sealed.base().partial_name());
+            let _ = glommio::executor().spawn_blocking(move || std::fs::remove_file(partial)).await;
         }
         self.upkeep.indexing.set(false);
+    }
+
+    /// Makes and writes the index of a segment, or of the active one's beginning; the latter only after the checkpoint
+    /// it was begun with.
+    pub async fn write_index(&self, hosted: &Hosted, mut build: IndexBuild) {
+        let mut step = |shard: &mut Shard| build.step(&mut shard.queues, &mut shard.index);
+        while !hosted.shard.apply(&mut step) {
+            // Each step takes a fifth of a millisecond; requests come in between.
+            glommio::yield_if_needed().await;
+        }
+        let name = build.file_name();
+        if let Some(bytes) = build.finish() {
+            self.replace_file(name, bytes).await;
+        }
     }
 
     fn pull_checkpoint(self: &Rc<Self>, shard: &Shard, now_us: u64) {
@@ -89,15 +103,19 @@ impl Disk {
             grown >= limits::CHECKPOINT_BYTES && now_us - last_us >= limits::CHECKPOINT_REST.as_micros() as u64;
         if is_due && captured.is_none() && !writing.get() && shard.log.fault().is_none() {
             last.set(Some((shard.log.appended().0, now_us)));
-            *captured = Some(shard.checkpoint(clock::now(), self.next_checkpoint()));
+            let checkpoint = shard.checkpoint(clock::now(), self.next_checkpoint());
+            *captured = Some((checkpoint, IndexBuild::partial(&shard.log)));
         }
-        if captured.as_ref().is_some_and(|checkpoint| checkpoint.covered <= shard.log.durable())
-            && let Some(checkpoint) = captured.take()
+        if captured.as_ref().is_some_and(|(checkpoint, _)| checkpoint.covered <= shard.log.durable())
+            && let Some((checkpoint, partial)) = captured.take()
         {
             writing.set(true);
             let disk = self.clone();
             let write = async move {
                 disk.write_checkpoint(checkpoint).await;
+                if let (Some(partial), Some((_, hosted))) = (partial, disk.owner()) {
+                    disk.write_index(&hosted, partial).await;
+                }
                 disk.upkeep.writing.set(false);
             };
             glommio::spawn_local_into(write, self.queues.preparing).expect("the queue was made").detach();

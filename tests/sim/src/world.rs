@@ -334,8 +334,8 @@ impl World {
         };
         if self.builds[at].1.step(&mut node.shard.queues, &mut node.shard.index) {
             let (_, build) = self.builds.swap_remove(at);
-            let base = build.sealed().base();
-            node.disk.indexes.insert(base.0, build.finish());
+            let base = build.base();
+            node.disk.indexes.insert(base.0, build.finish().expect("it is for a full segment"));
         }
     }
 

@@ -15,6 +15,7 @@ const SECTOR: usize = 512;
 pub(super) struct FakeDisk {
     pub(super) segments: BTreeMap<u64, Vec<u8>>,
     pub(super) indexes: BTreeMap<u64, Vec<u8>>,
+    pub(super) partials: BTreeMap<u64, Vec<u8>>,
     pub(super) checkpoints: [Option<Vec<u8>>; 2],
     pub(super) in_flight: Vec<(WritePlan, Vec<u8>)>,
 }
@@ -79,7 +80,9 @@ impl FakeDisk {
             }
         };
         self.indexes.retain(|_, _| !rng.chance(8));
-        for file in self.indexes.values_mut().chain(self.checkpoints.iter_mut().flatten()) {
+        self.partials.retain(|_, _| !rng.chance(8));
+        let indexes = self.indexes.values_mut().chain(self.partials.values_mut());
+        for file in indexes.chain(self.checkpoints.iter_mut().flatten()) {
             if rng.chance(8) && !file.is_empty() {
                 damaged(file, rng);
             }

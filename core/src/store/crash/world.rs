@@ -67,6 +67,9 @@ pub(super) struct World {
     wanted: Vec<SegmentBase>,
     build: Option<IndexBuild>,
     checkpoint: Option<Checkpoint>,
+    /// Of the active segment: begun with the checkpoint, and to be written after it.
+    begun: Option<IndexBuild>,
+    partial: Option<IndexBuild>,
 }
 
 impl World {
@@ -96,6 +99,8 @@ impl World {
             wanted: Vec::new(),
             build: None,
             checkpoint: None,
+            begun: None,
+            partial: None,
         }
     }
 
@@ -257,8 +262,22 @@ impl World {
         }
         if self.build.as_mut().is_some_and(|build| build.step(&mut self.queues, &mut self.keys)) {
             let build = self.build.take().expect("just stepped");
-            let base = build.sealed().base().0;
-            self.disk.indexes.insert(base, build.finish());
+            let base = build.base().0;
+            assert_eq!(build.file_name(), build.base().index_name());
+            self.disk.partials.remove(&base);
+            self.disk.indexes.insert(base, build.finish().expect("it is for a full segment"));
+        }
+    }
+
+    /// Goes on with the index of the active segment.
+    fn partial(&mut self) {
+        if self.partial.as_mut().is_some_and(|build| build.step(&mut self.queues, &mut self.keys)) {
+            let build = self.partial.take().expect("just stepped");
+            assert_eq!(build.file_name(), build.base().partial_name());
+            let base = build.base().0;
+            if let Some(file) = build.finish() {
+                self.disk.partials.insert(base, file);
+            }
         }
     }
 
@@ -266,6 +285,7 @@ impl World {
         if self.without_files {
             return;
         }
+        self.partial();
         let early = self.planted == Planted::EarlyCheckpoint;
         if let Some(ready) = self.checkpoint.take_if(|waiting| early || waiting.covered <= self.log.durable()) {
             let place = usize::from(ready.file_name() == "checkpoint-1");
@@ -274,11 +294,13 @@ impl World {
                 file.truncate(self.rng.below(file.len() as u64) as usize); // The power will go within this write.
             }
             self.disk.checkpoints[place] = Some(file);
+            self.partial = self.begun.take();
         }
         if self.checkpoint.is_none() {
             self.sequence += 1;
             let counted = Section { kind: COUNTED, bytes: self.owns.to_be_bytes().to_vec() };
             let wall_ms = self.now_us as i64;
+            self.begun = IndexBuild::partial(&self.log);
             self.checkpoint = Some(Checkpoint::capture(&self.log, &self.queues, self.sequence, wall_ms, vec![counted]));
         }
     }
@@ -340,6 +362,7 @@ impl World {
         (self.log, self.queues, self.keys) = (recovered.log, recovered.queues, recovered.keys);
         self.log.planted = self.planted;
         (self.wanted, self.build, self.checkpoint) = (Vec::new(), None, None);
+        (self.begun, self.partial) = (None, None);
         // The indexes of segments that will be written again say nothing any more.
         disk.in_flight.clear();
         self.disk = disk;
@@ -387,6 +410,7 @@ fn recover(options: LogOptions, planted: Planted, disk: &FakeDisk) -> Result<(Re
     let found = Found {
         segments: disk.segments.iter().map(file).collect(),
         indexes: disk.indexes.iter().map(file).collect(),
+        partials: disk.partials.iter().map(file).collect(),
         checkpoint: Checkpoint::newest([one.as_deref(), two.as_deref()]),
     };
     let mut recovery = Recovery::new(options, found)?;
@@ -396,6 +420,7 @@ fn recover(options: LogOptions, planted: Planted, disk: &FakeDisk) -> Result<(Re
         let bytes = match range.file {
             RangeOf::Log(base) => &disk.segments[&base.0],
             RangeOf::Index(base) => &disk.indexes[&base.0],
+            RangeOf::Partial(base) => &disk.partials[&base.0],
         };
         let from = range.offset as usize;
         recovery.supply(&bytes[from..from + range.len as usize], &mut seen)?;

@@ -1,5 +1,6 @@
-//! The index of one sealed segment: what recovery loads instead of reading the segment.
+//! The index of one segment: what recovery loads instead of reading the segment.
 //!
+//! Of a sealed segment it covers all; of the active one, written beside a checkpoint, what lies below the checkpoint.
 //! Owns the layout, the stepwise writing (a busy shard cannot stop for a million entries) and the checked reading.
 //! Everything in it can be rebuilt from the segment, so a damaged one is no loss, only slower.
 
@@ -10,7 +11,8 @@ use crate::store::index::consume_queue::Entry;
 use crate::store::index::key_index::{KeyIndex, SegmentKeys};
 use crate::store::index::queue_table::QueueTable;
 use crate::store::limits::{INDEX_STEP, KEY_RUN, RECORD_MAX, TOPIC_NAME_MAX};
-use crate::store::segment::{Layout, Sealed, SegmentBase};
+use crate::store::log::CommitLog;
+use crate::store::segment::{Active, Layout, Sealed, SegmentBase};
 
 const MAGIC: &[u8; 4] = b"RMQI";
 const VERSION: u16 = 1;
@@ -22,10 +24,19 @@ const ENTRY: usize = 16;
 /// Entries in one run: bounds a step, and the rewriting of its count.
 const RUN: usize = 4096;
 
+/// Topics looked at in one step: most of them have nothing in the segment.
+const TOPICS: usize = 4096;
+
 /// The writing of one segment's index, a step at a time. Between steps the shard goes on.
 #[derive(Debug)]
 pub struct IndexBuild {
-    sealed: Sealed,
+    base: SegmentBase,
+    /// It covers the segment's positions below this.
+    covers: u64,
+    /// Where the next segment starts.
+    end: u64,
+    records_end: Position,
+    epoch: u32,
     shard: u16,
     out: Vec<u8>,
     body_crc: u32,
@@ -51,13 +62,20 @@ enum Progress {
         run: usize,
     },
     Done,
+    /// The whole segment got its index meanwhile, and what was dropped in it is forgotten: the beginning's would be wrong.
+    Overtaken,
 }
 
 impl IndexBuild {
-    /// Starts the index of a segment that [`crate::store::CommitLog::take_sealed`] gave out.
+    /// Starts the index of a segment that [`CommitLog::take_sealed`] gave out.
     pub fn new(layout: &Layout, sealed: Sealed) -> Self {
+        let (base, end) = (sealed.base(), sealed.end());
         IndexBuild {
-            sealed,
+            base,
+            covers: end,
+            end,
+            records_end: sealed.records_end(),
+            epoch: sealed.epoch(),
             shard: layout.shard().0,
             out: vec![0; HEADER],
             body_crc: 0,
@@ -70,37 +88,62 @@ impl IndexBuild {
         }
     }
 
-    /// The segment it is for; its file is named `sealed.base().index_name()`.
-    pub fn sealed(&self) -> &Sealed {
-        &self.sealed
+    /// Starts the index of the active segment's frames so far; `None` if it has none. Begin it when a checkpoint is
+    /// captured, write it after the checkpoint: then a start reads neither the segment's beginning again nor too little.
+    pub fn partial(log: &CommitLog) -> Option<Self> {
+        let covers = log.boundary();
+        let base = log.layout().segment_of(covers);
+        if covers.0 == base.0 {
+            return None;
+        }
+        // As if it ended here; it is not marked as full, because it does not cover the segment to its end.
+        let end = log.layout().end_of(base);
+        let records_end = Position(covers.0.min(end - 1));
+        let whole = IndexBuild::new(log.layout(), Active::new(log.layout(), base).seal(base.0, log.epoch()));
+        Some(IndexBuild { covers: covers.0, records_end, ..whole })
+    }
+
+    /// Name of the file it belongs into: `.index`, or `.partial` for an active segment's.
+    pub fn file_name(&self) -> String {
+        if self.covers == self.end { self.base.index_name() } else { self.base.partial_name() }
+    }
+
+    /// The segment it is for.
+    pub fn base(&self) -> SegmentBase {
+        self.base
     }
 
     /// Does a bounded part. Returns whether all is done.
     pub fn step(&mut self, queues: &mut QueueTable, keys: &mut KeyIndex) -> bool {
         let stop_at = self.out.len() + INDEX_STEP;
-        while self.out.len() < stop_at {
+        let mut turns = 0;
+        if queues.indexed_to() > self.base.0 && self.covers != self.end && !matches!(self.at, Progress::Done) {
+            self.at = Progress::Overtaken;
+        }
+        while self.out.len() < stop_at && turns < TOPICS {
             self.at = match self.at {
                 Progress::Drops => self.put_drops(queues),
                 Progress::Queues { number, queue, from } => self.put_queues(queues, number, queue, from, stop_at),
                 Progress::Keys { run } => self.put_keys(keys, run),
-                Progress::Done => break,
+                Progress::Done | Progress::Overtaken => break,
             };
-            if let Progress::Done = self.at {
-                queues.indexed(self.sealed.end());
+            if matches!(self.at, Progress::Done) && self.covers == self.end {
+                queues.indexed(self.end);
             }
+            turns += 1;
         }
         self.body_crc = crc32c::crc32c_append(self.body_crc, &self.out[self.summed..]);
         self.summed = self.out.len();
-        matches!(self.at, Progress::Done)
+        matches!(self.at, Progress::Done | Progress::Overtaken)
     }
 
     fn put_drops(&mut self, queues: &QueueTable) -> Progress {
-        for (topic, at) in queues.drops(self.sealed.base().0, self.sealed.end()) {
+        for (topic, at) in queues.drops(self.base.0, self.covers) {
             self.out.extend_from_slice(&at.0.to_be_bytes());
             put_topic(&mut self.out, topic);
             self.drops += 1;
         }
-        Progress::Queues { number: 0, queue: 0, from: self.sealed.base().0 }
+        Progress::Queues { number: 0, queue: 0, from: self.base.0 }
     }
 
     /// Puts runs of one topic, until it is done or enough was put.
@@ -109,39 +152,50 @@ impl IndexBuild {
             return Progress::Keys { run: 0 };
         }
         let mut from = from;
-        for (topic, id, state) in table.nth_as_of(number, queue, self.sealed.end()) {
+        for (topic, id, state) in table.nth_as_of(number, queue, self.covers) {
             if id != queue {
-                from = self.sealed.base().0;
+                from = self.base.0;
             }
             loop {
                 if self.out.len() >= stop_at {
                     return Progress::Queues { number, queue: id, from };
                 }
-                let entries = state.entries_between(from, self.sealed.end()).take(RUN);
-                let Some(last) = put_run(&mut self.out, self.sealed.base(), topic, id, entries) else { break };
+                let entries = state.entries_between(from, self.covers).take(RUN);
+                let Some(last) = put_run(&mut self.out, self.base, topic, id, entries) else { break };
                 self.queues += 1;
                 from = last.0 + 1;
             }
         }
-        Progress::Queues { number: number + 1, queue: 0, from: self.sealed.base().0 }
+        Progress::Queues { number: number + 1, queue: 0, from: self.base.0 }
     }
 
     fn put_keys(&mut self, keys: &mut KeyIndex, run: usize) -> Progress {
-        let Some(segment) = keys.segment_mut(self.sealed.base()) else { return Progress::Done };
+        let Some(segment) = keys.segment_mut(self.base) else { return Progress::Done };
         let times = segment.times();
         self.times = (*times.start(), *times.end());
         let Some(words) = segment.sorted_runs().get(run) else { return Progress::Done };
-        self.out.extend_from_slice(&(words.len() as u32).to_be_bytes());
-        for word in words {
+        // Of a segment that still grows, later messages may have joined the last run.
+        let below = self.covers - self.base.0;
+        let covered = words.iter().filter(|word| SegmentKeys::place(**word) < below);
+        let count_at = self.out.len();
+        self.out.extend_from_slice(&[0; 4]);
+        for word in covered {
             self.out.extend_from_slice(&word.to_be_bytes());
         }
+        let count = (self.out.len() - count_at - 4) as u32 / 8;
+        self.out[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
         self.key_runs += 1;
         Progress::Keys { run: run + 1 }
     }
 
-    /// The whole file, once [`IndexBuild::step`] said that all is done.
-    pub fn finish(self) -> Vec<u8> {
-        let IndexBuild { sealed, shard, mut out, body_crc, summed, drops, queues, key_runs, times, at } = self;
+    /// The whole file, once [`IndexBuild::step`] said that all is done. `None` if a beginning's index is not needed any
+    /// more, because the segment has its own.
+    pub fn finish(self) -> Option<Vec<u8>> {
+        if matches!(self.at, Progress::Overtaken) {
+            return None;
+        }
+        let IndexBuild { base, covers, end: _, records_end, epoch, shard, .. } = self;
+        let IndexBuild { mut out, body_crc, summed, drops, queues, key_runs, times, at, .. } = self;
         assert!(matches!(at, Progress::Done) && summed == out.len(), "an index is finished when it is done");
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
@@ -149,20 +203,20 @@ impl IndexBuild {
         header.extend_from_slice(&body_crc.to_be_bytes());
         header.extend_from_slice(&VERSION.to_be_bytes());
         header.extend_from_slice(&shard.to_be_bytes());
-        header.extend_from_slice(&sealed.base().0.to_be_bytes());
-        header.extend_from_slice(&sealed.records_end().0.to_be_bytes());
+        header.extend_from_slice(&base.0.to_be_bytes());
+        header.extend_from_slice(&records_end.0.to_be_bytes());
         header.extend_from_slice(&((out.len() - HEADER) as u64).to_be_bytes());
         header.extend_from_slice(&times.0.to_be_bytes());
         header.extend_from_slice(&times.1.to_be_bytes());
-        header.extend_from_slice(&sealed.epoch().to_be_bytes());
+        header.extend_from_slice(&epoch.to_be_bytes());
         header.extend_from_slice(&drops.to_be_bytes());
         header.extend_from_slice(&queues.to_be_bytes());
         header.extend_from_slice(&key_runs.to_be_bytes());
-        header.extend_from_slice(&[0; 8]);
+        header.extend_from_slice(&covers.to_be_bytes());
         out[..HEADER].copy_from_slice(&header);
         let crc = crc32c::crc32c(&out[BODY_CRC_AT..HEADER]);
         out[HEADER_CRC_AT..BODY_CRC_AT].copy_from_slice(&crc.to_be_bytes());
-        out
+        Some(out)
     }
 }
 
@@ -210,7 +264,7 @@ fn put_run(
 #[derive(Debug)]
 pub struct IndexFile<'a> {
     base: SegmentBase,
-    end: u64,
+    covers: u64,
     epoch: u32,
     times: (i64, i64),
     drops: u32,
@@ -235,17 +289,23 @@ impl<'a> IndexFile<'a> {
         let times = (from.i64()?, from.i64()?);
         let epoch = from.i32()? as u32;
         let (drops, queues, key_runs) = (from.i32()? as u32, from.i32()? as u32, from.i32()? as u32);
+        let covers = from.i64()? as u64;
         let body = file.get(HEADER..HEADER.checked_add(body_len)?)?;
         let end = layout.end_of(base);
-        let ours =
-            version == VERSION && shard == layout.shard().0 && named == base && (base.0..end).contains(&records_end);
+        let fits = (base.0..=end).contains(&covers) && (base.0..end).contains(&records_end);
+        let ours = version == VERSION && shard == layout.shard().0 && named == base && fits;
         if !ours || crc32c::crc32c(body) != body_crc {
             return None;
         }
-        Some(IndexFile { base, end, epoch, times, drops, queues, key_runs, body })
+        Some(IndexFile { base, covers, epoch, times, drops, queues, key_runs, body })
     }
 
-    /// Epoch of the segment's last frame.
+    /// The end of what it covers: the segment's own end, unless it was written while the segment was active.
+    pub fn covers(&self) -> u64 {
+        self.covers
+    }
+
+    /// Epoch of the last frame it covers, or of a later one.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
@@ -288,7 +348,7 @@ impl<'a> IndexFile<'a> {
             let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
             let position = Position(self.base.0 + u64::from(word(0)));
             let (size, tag_hash, after) = (word(4), word(8) as i32, word(12));
-            if position.0 + u64::from(size) > self.end || u64::from(size) > RECORD_MAX {
+            if position.0 + u64::from(size) > self.covers || u64::from(size) > RECORD_MAX {
                 return None;
             }
             let entry = Entry { position, size, tag_hash };
@@ -303,7 +363,6 @@ mod tests {
     use super::*;
     use crate::event::ShardId;
     use crate::store::limits::SEGMENT_MIN;
-    use crate::store::segment::Active;
     use proptest::prelude::*;
 
     fn layout() -> Layout {
@@ -329,7 +388,7 @@ mod tests {
     fn index(number: u64, queues: &mut QueueTable, keys: &mut KeyIndex) -> Vec<u8> {
         let mut build = IndexBuild::new(&layout(), sealed(number));
         while !build.step(queues, keys) {}
-        build.finish()
+        build.finish().expect("nothing overtakes it")
     }
 
     /// Topic, number, and all entries of a queue.

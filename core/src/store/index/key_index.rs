@@ -92,6 +92,11 @@ impl SegmentKeys {
         sorted.then_some(SegmentKeys { base, earliest_ms: *times.start(), latest_ms: *times.end(), runs })
     }
 
+    /// The place within the segment that a word names.
+    pub(crate) fn place(word: u64) -> u64 {
+        word & PLACE_MASK
+    }
+
     /// Earliest and latest store time.
     pub(crate) fn times(&self) -> RangeInclusive<i64> {
         self.earliest_ms..=self.latest_ms

@@ -47,6 +47,8 @@ pub struct QueueTable {
     free_topics: Vec<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Segments below this have an index.
+    indexed_to: u64,
 }
 
 impl QueueTable {
@@ -187,8 +189,14 @@ impl QueueTable {
         drops.filter(move |(_, at)| (from..to).contains(&at.0))
     }
 
+    /// Segments below this have an index.
+    pub(crate) fn indexed_to(&self) -> u64 {
+        self.indexed_to
+    }
+
     /// All segments below `end` have an index: what was dropped there is told by it and can be forgotten.
     pub(crate) fn indexed(&mut self, end: u64) {
+        self.indexed_to = self.indexed_to.max(end);
         for (number, place) in self.topics.iter_mut().enumerate() {
             let told = place.as_ref().and_then(|listed| listed.dropped.as_ref()).is_some_and(|drop| drop.at.0 < end);
             if told {

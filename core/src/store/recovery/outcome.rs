@@ -52,6 +52,8 @@ pub struct RecoveryReport {
     pub end: Position,
     /// Segments taken in by their index.
     pub loaded: u64,
+    /// Where reading began within a segment, thanks to the index of its beginning.
+    pub resumed: Option<Position>,
     /// Segments whose index was damaged; it is written again.
     pub rebuilt: Vec<SegmentBase>,
     /// Bytes of frames that were read and checked.

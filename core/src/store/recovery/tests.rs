@@ -17,6 +17,7 @@ const SEGMENT: u64 = 64 * 1024;
 struct Directory {
     segments: BTreeMap<u64, Vec<u8>>,
     indexes: BTreeMap<u64, Vec<u8>>,
+    partials: BTreeMap<u64, Vec<u8>>,
     checkpoint: Option<Checkpoint>,
 }
 
@@ -74,6 +75,7 @@ impl Directory {
         let found = Found {
             segments: self.segments.iter().map(file).collect(),
             indexes: self.indexes.iter().map(file).collect(),
+            partials: self.partials.iter().map(file).collect(),
             checkpoint: self.checkpoint.clone(),
         };
         let mut recovery = Recovery::new(options, found)?;
@@ -85,6 +87,7 @@ impl Directory {
             let bytes = match range.file {
                 RangeOf::Log(base) => &self.segments[&base.0],
                 RangeOf::Index(base) => &self.indexes[&base.0],
+                RangeOf::Partial(base) => &self.partials[&base.0],
             };
             recovery.supply(&bytes[range.offset as usize..][..range.len as usize], &mut told)?;
         }
