@@ -8,6 +8,8 @@ mod pending;
 
 pub use pending::{Pending, Ticket};
 
+use std::collections::VecDeque;
+
 use crate::event::{ConnId, Now};
 use crate::group::locks::Locks;
 use crate::group::members::Members;
@@ -16,6 +18,11 @@ use crate::topic::DataVersion;
 
 /// How often members that fell silent are looked for, ms (ClientHousekeepingService).
 pub const SWEEP_EVERY_MS: u64 = 10_000;
+
+/// How long after a group's retry topic was made its members are told once more to divide the queues, ms. A client asks for
+/// that topic's route before its first heartbeat makes the topic, learns the route a second later, and would take the queue
+/// only with its next round, after 20 s.
+pub const NOTICE_AGAIN_MS: u64 = 2_000;
 
 /// What only the control shard has.
 #[derive(Debug)]
@@ -34,6 +41,8 @@ pub struct Control {
     pub pending: Pending,
     /// Wall-clock time of the start, ms.
     pub started_ms: i64,
+    /// Groups to be told once more to divide the queues, each with the mono time; in the order of time.
+    notices: VecDeque<(u64, Box<str>)>,
     /// Mono time of the next look for silent members.
     sweep_at: Option<u64>,
     /// Counts choices among equals (which producer is asked about a transaction).
@@ -54,6 +63,7 @@ impl Control {
             group_version: version,
             pending: Pending::over(shards),
             started_ms: now.wall_ms,
+            notices: VecDeque::new(),
             sweep_at: None,
             turn: 0,
         }
@@ -82,7 +92,18 @@ impl Control {
     /// When the control shard wants a tick.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        [self.sweep_at, self.locks.next_deadline()].into_iter().flatten().min()
+        let notice = self.notices.front().map(|(at, _)| *at);
+        [self.sweep_at, self.locks.next_deadline(), notice].into_iter().flatten().min()
+    }
+
+    /// The members of a group shall be told once more to divide the queues.
+    pub fn notice_again(&mut self, now: Now, group: &str) {
+        self.notices.push_back((now.after_ms(NOTICE_AGAIN_MS), group.into()));
+    }
+
+    /// The next group that is to be told now.
+    pub fn take_notice(&mut self, now: Now) -> Option<Box<str>> {
+        self.notices.pop_front_if(|(at, _)| *at <= now.mono_us).map(|(_, group)| group)
     }
 
     /// Somebody is online: silence must be watched for.

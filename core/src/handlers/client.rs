@@ -80,7 +80,11 @@ fn consumer_beat(
         Err(refusal) => return Err(refusal),
     };
     let sys_flag = if data.unit_mode { UNIT_SUB } else { 0 };
-    ticket = later(ticket, ensure_retry_topic(shard, ask.now, &group, sys_flag, out)?);
+    let retry_topic = ensure_retry_topic(shard, ask.now, &group, sys_flag, out)?;
+    if retry_topic.is_some() {
+        control(shard)?.notice_again(ask.now, &group);
+    }
+    ticket = later(ticket, retry_topic);
     let beat = ConsumerBeat {
         group: group.clone(),
         model: data.message_model,

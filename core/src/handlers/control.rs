@@ -200,7 +200,7 @@ pub(crate) fn changed(
 
 /// Tells every member of a group to divide the queues anew (NOTIFY_CONSUMER_IDS_CHANGED).
 fn notify(shard: &mut Shard, group: &str, out: &mut Effects) {
-    let Shard { metadata, control, pushes, .. } = shard;
+    let Shard { metadata, control, relays, .. } = shard;
     let Some(control) = control.as_deref() else { return };
     let wants = metadata.groups.get(group).is_none_or(|group| group.notify_consumer_ids_changed_enable);
     let broadcasts = control.members.view(group).is_some_and(|view| view.model == MessageModel::Broadcasting);
@@ -210,7 +210,7 @@ fn notify(shard: &mut Shard, group: &str, out: &mut Effects) {
     let header = ConsumerGroupHeader { consumer_group: Text::plain(group) };
     for (conn, _) in control.members.consumers(group) {
         let code = RequestCode::NotifyConsumerIdsChanged.to_i32();
-        let head = Head::oneway(Spelling::Json, code, pushes.next_opaque());
+        let head = Head::oneway(Spelling::Json, code, relays.pushes.next_opaque());
         out.frame(conn, &head, |fields| header.encode(fields), |_| {});
     }
 }
@@ -235,18 +235,22 @@ pub fn confirmed(shard: &mut Shard, _now: Now, from: ShardId, version: u64, out:
     control.pending.release(durable, out);
 }
 
-/// Time passed: silent members leave, groups without members are forgotten, locks of dead members run out.
+/// Time passed: silent members leave, groups without members are forgotten, locks of dead members run out, notices are
+/// repeated.
 pub fn tick(shard: &mut Shard, now: Now, out: &mut Effects) {
     let Shard { control, metadata, .. } = shard;
     let Some(control) = control.as_deref_mut() else { return };
     let consuming = &metadata.settings.consuming;
-    let expired = control.locks.expire(now);
+    let mut expired = control.locks.expire(now);
     let mut silent = Vec::new();
     let mut forgotten = Vec::new();
     if control.is_sweep_due(now) {
         let ago = |ms: u64| now.mono_us.saturating_sub(ms.saturating_mul(1_000));
         silent = control.members.silent(ago(consuming.channel_expired_timeout));
         forgotten = control.members.forget_empty(ago(consuming.subscription_expired_timeout));
+    }
+    while let Some(group) = control.take_notice(now) {
+        expired.push(group);
     }
     for group in expired {
         notify(shard, &group, out);
@@ -283,6 +287,11 @@ fn wanted_topic(shard: &Shard, wish: &TopicWish) -> Result<Option<TopicSpec>, Re
     let topics = &shard.metadata.topics;
     if topics.get(&wish.topic).is_some() {
         return Ok(None);
+    }
+    if let (true, Ok(queues @ 1..)) = (wish.default_topic.is_empty(), u32::try_from(wish.queues)) {
+        // A POP retry topic. The broker made its name of legal ones, perhaps with a sign that clients may not use.
+        topics_have_room(shard)?;
+        return Ok(Some(TopicSpec::plain(&wish.topic, queues, Perm::READ_WRITE)));
     }
     names::check_topic(&wish.topic)
         .map_err(|error| Refusal::new(ResponseCode::InvalidParameter, format!("topic: {error}")))?;

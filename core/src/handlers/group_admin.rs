@@ -16,7 +16,7 @@ use ringmq_protocol::names;
 use ringmq_protocol::response_code::ResponseCode;
 
 use super::client::malformed;
-use super::control::{commit, control, ensure_group, finish, groups_have_room, later};
+use super::control::{commit, control, ensure_group, ensure_retry_topic, finish, groups_have_room, later};
 use super::topic_admin::page_of;
 use crate::control::Ticket;
 use crate::effects::{Answer, Ask, Effects, Refusal};
@@ -123,10 +123,17 @@ fn put_one(
     if known == Some(&group) {
         return Ok(None);
     }
-    if known.is_none() {
+    let is_new = known.is_none();
+    if is_new {
         groups_have_room(shard)?;
     }
-    commit(shard, ask.now, Change::GroupPut(group), out).map(Some)
+    let name = group.name.clone();
+    let ticket = Some(commit(shard, ask.now, Change::GroupPut(group), out)?);
+    if !is_new {
+        return Ok(ticket);
+    }
+    // Tools find a group by the route of its retry topic, and its consumers take that topic's queue the sooner.
+    Ok(later(ticket, ensure_retry_topic(shard, ask.now, &name, 0, out)?))
 }
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP.

@@ -153,7 +153,8 @@ impl Figures {
         put("putMessageDistributeTime", String::new());
         put("putLatency99", "0.0".to_owned());
         put("putLatency999", "0.0".to_owned());
-        put("earliestMessageTimeStamp", self.earliest_ms.unwrap_or(-1).to_string());
+        // clusterList shows the hours since then: without messages it is none.
+        put("earliestMessageTimeStamp", self.earliest_ms.unwrap_or(self.now_ms).to_string());
         put("commitLogMinOffset", "0".to_owned());
         put("commitLogMaxOffset", self.appended.to_string());
         put("remainHowManyDataToFlush", format!("{} B", self.undurable));
