@@ -4,11 +4,15 @@
 //! of the same user slip in silently; so each port is bound once without it first. Also says who holds a taken port.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Refused, owner};
+
+/// How long a port that no process has may stay taken.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// Where to listen: one address for both families where the machine has IPv6, else IPv4 alone.
 ///
@@ -16,10 +20,25 @@ use super::{Refused, owner};
 /// The port is taken, or this user may not listen on it.
 pub fn free(bind: Option<IpAddr>, port: u16, key: &str) -> Result<SocketAddr, Refused> {
     let address = SocketAddr::new(bind.unwrap_or_else(any_address), port);
-    match trial(address) {
-        Ok(()) => Ok(address),
-        Err(error) => Err(refused(address, key, &error)),
+    let begun = Instant::now();
+    loop {
+        match trial(address) {
+            Ok(()) => return Ok(address),
+            Err(error) if is_haunted(&error, port) && begun.elapsed() < LINGER => pause(),
+            Err(error) => return Err(refused(address, key, &error)),
+        }
     }
+}
+
+/// Whether the port is taken and nobody has it: the kernel takes the rings of a killed predecessor apart a little after its
+/// end, and until then an accept in one of them keeps the listening socket open.
+fn is_haunted(error: &std::io::Error, port: u16) -> bool {
+    error.raw_os_error() == Some(libc::EADDRINUSE) && owner::of_port(port).is_none()
+}
+
+#[expect(clippy::disallowed_methods, reason = "there is no executor yet")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
 }
 
 /// `::` when a dual-stack socket can be made and bound, else `0.0.0.0`.
