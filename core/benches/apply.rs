@@ -118,7 +118,10 @@ fn send(spelling: Spelling) -> Vec<u8> {
         ("f", "0"),
         ("g", "1795219200000"),
         ("h", "0"),
-        ("i", "KEYS\u{1}order-42\u{2}UNIQ_KEY\u{1}7F0000010A0B18B4AAC2336F1B2C0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}"),
+        (
+            "i",
+            "KEYS\u{1}order-42\u{2}UNIQ_KEY\u{1}7F0000010A0B18B4AAC2336F1B2C0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}TagA\u{2}",
+        ),
         ("j", "0"),
         ("k", "false"),
         ("m", "false"),

@@ -243,7 +243,11 @@ impl Harness {
 
     /// A new connection whose home is this shard.
     pub fn connect(&mut self, home: ShardId) -> Origin {
-        self.connect_from(home, "127.0.0.1:50000".parse().expect("an address"), "127.0.0.1:10911".parse().expect("an address"))
+        self.connect_from(
+            home,
+            "127.0.0.1:50000".parse().expect("an address"),
+            "127.0.0.1:10911".parse().expect("an address"),
+        )
     }
 
     /// A new connection between given addresses.
@@ -352,7 +356,8 @@ impl Harness {
                 let disk = &self.nodes[usize::from(id.0)].disk;
                 let mut bytes = Vec::new();
                 for range in plan.ranges() {
-                    let wanted = ReadRange { file: RangeOf::Log(range.segment), offset: range.file_offset, len: range.len };
+                    let wanted =
+                        ReadRange { file: RangeOf::Log(range.segment), offset: range.file_offset, len: range.len };
                     bytes.extend_from_slice(&disk.read(&wanted));
                 }
                 self.apply(id, Input::Read { id: read, result: Ok(&bytes) });
@@ -366,7 +371,8 @@ impl Harness {
         let mut any = false;
         for id in self.ids() {
             let shard = &mut self.nodes[usize::from(id.0)].shard;
-            let urgent = !shard.waiting.is_empty() || shard.control.as_ref().is_some_and(|control| !control.pending.is_empty());
+            let urgent =
+                !shard.waiting.is_empty() || shard.control.as_ref().is_some_and(|control| !control.pending.is_empty());
             if urgent && shard.log.has_unwritten() {
                 self.start_writes(id, Urge::Sync);
                 any |= self.complete_writes(id, Ok(()));

@@ -229,10 +229,7 @@ impl Offsets {
 ///
 /// # Errors
 /// The payload is not what a batch looks like; what stood before the flaw was passed on.
-pub fn read_batch(
-    payload: &[u8],
-    mut each: impl FnMut(&str, u32, &str, Option<i64>),
-) -> Result<(), BadOffsetBatch> {
+pub fn read_batch(payload: &[u8], mut each: impl FnMut(&str, u32, &str, Option<i64>)) -> Result<(), BadOffsetBatch> {
     let mut reader = Reader::new(payload);
     let count = reader.i32().ok_or(BadOffsetBatch)?;
     for _ in 0..count {
@@ -270,8 +267,10 @@ mod tests {
 
     fn read(payload: &[u8]) -> Vec<(String, u32, String, Option<i64>)> {
         let mut all = Vec::new();
-        read_batch(payload, |topic, queue, group, offset| all.push((topic.to_owned(), queue, group.to_owned(), offset)))
-            .unwrap();
+        read_batch(payload, |topic, queue, group, offset| {
+            all.push((topic.to_owned(), queue, group.to_owned(), offset))
+        })
+        .unwrap();
         all.sort();
         all
     }
@@ -293,7 +292,10 @@ mod tests {
         // A deleted group says so, or it would be back after a restart.
         offsets.drop_group("G");
         assert_eq!(read(&offsets.next_batch().unwrap()), [entry("G", None)]);
-        assert_eq!(offsets.snapshot().iter().flat_map(|payload| read(payload)).collect::<Vec<_>>(), [entry("H", Some(1))]);
+        assert_eq!(
+            offsets.snapshot().iter().flat_map(|payload| read(payload)).collect::<Vec<_>>(),
+            [entry("H", Some(1))]
+        );
     }
 
     #[test]

@@ -100,7 +100,8 @@ fn request(spelling: Spelling, code: i32, fields: &[(&str, &str)], body: &[u8]) 
 }
 
 fn send(spelling: Spelling) -> Vec<u8> {
-    let properties = "KEYS\u{1}k1 k2\u{2}UNIQ_KEY\u{1}7F0000010A0B18B4AAC2336F1B2C0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}A\u{2}";
+    let properties =
+        "KEYS\u{1}k1 k2\u{2}UNIQ_KEY\u{1}7F0000010A0B18B4AAC2336F1B2C0001\u{2}WAIT\u{1}true\u{2}TAGS\u{1}A\u{2}";
     let fields = [
         ("a", "PG"),
         ("b", "T"),

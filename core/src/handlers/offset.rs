@@ -4,7 +4,8 @@
 //! log. What is never done: going below a queue's visible end, so that nobody is told of a message he cannot read.
 
 use ringmq_protocol::headers::offset::{
-    MaxOffsetHeader, OffsetReply, QueryOffsetHeader, QueueHeader, SearchOffsetHeader, StoreTimeReply, UpdateOffsetHeader,
+    MaxOffsetHeader, OffsetReply, QueryOffsetHeader, QueueHeader, SearchOffsetHeader, StoreTimeReply,
+    UpdateOffsetHeader,
 };
 use ringmq_protocol::names::TopicKind;
 use ringmq_protocol::response_code::ResponseCode;
@@ -91,7 +92,13 @@ pub fn update(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Ans
 ///
 /// # Errors
 /// SYSTEM_BUSY at the limit.
-pub(crate) fn store(shard: &mut Shard, now: Now, place: QueuePlace<'_>, group: &str, offset: i64) -> Result<(), Refusal> {
+pub(crate) fn store(
+    shard: &mut Shard,
+    now: Now,
+    place: QueuePlace<'_>,
+    group: &str,
+    offset: i64,
+) -> Result<(), Refusal> {
     let Shard { offsets, duties, metadata, .. } = shard;
     let pending = offsets.find_group(group).is_some_and(|group| offsets.get(place.slot, group).reset.is_some());
     if pending || offset < 0 {

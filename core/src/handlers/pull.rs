@@ -111,7 +111,10 @@ fn check_topic(shard: &Shard, topic: &str, queue_id: i32) -> Result<i32, Refusal
     let Some(queue) = queue else {
         return Err(Refusal::new(
             ResponseCode::InvalidParameter,
-            format!("queueId {queue_id} is out of range: topic[{topic}] has {} read queues, from 0 on", config.read_queues),
+            format!(
+                "queueId {queue_id} is out of range: topic[{topic}] has {} read queues, from 0 on",
+                config.read_queues
+            ),
         ));
     };
     if config.shard_of(queue) != Some(shard.id) {
@@ -124,7 +127,13 @@ fn check_topic(shard: &Shard, topic: &str, queue_id: i32) -> Result<i32, Refusal
 }
 
 /// Stores the offset that rides along. A pending reset wins over it.
-fn commit(shard: &mut Shard, now: Now, header: &PullHeader<'_>, place: QueuePlace<'_>, group: &str) -> Result<(), Refusal> {
+fn commit(
+    shard: &mut Shard,
+    now: Now,
+    header: &PullHeader<'_>,
+    place: QueuePlace<'_>,
+    group: &str,
+) -> Result<(), Refusal> {
     let valid = header.sys_flag & pull_flag::COMMIT_OFFSET != 0 && header.commit_offset >= 0;
     if !valid {
         return Ok(());
@@ -222,17 +231,14 @@ fn count_out(shard: &mut Shard, pull: &Pull, next: i64) {
 }
 
 /// The bytes of a cold pull came.
-pub fn read(
-    plan: &ReadPlan,
-    to: &ReplyTo,
-    reply: &PullReply,
-    result: Result<&[u8], DiskError>,
-    out: &mut Effects,
-) {
+pub fn read(plan: &ReadPlan, to: &ReplyTo, reply: &PullReply, result: Result<&[u8], DiskError>, out: &mut Effects) {
     let records: Result<Vec<&[u8]>, Cow<'static, str>> = match result {
         Ok(bytes) => (0..plan.records()).map(|n| plan.record(n, bytes)).collect::<Result<_, _>>().map_err(|damaged| {
-            format!("the log is damaged at byte {}; skip past offset {} to go on", damaged.position, reply.next_begin_offset)
-                .into()
+            format!(
+                "the log is damaged at byte {}; skip past offset {} to go on",
+                damaged.position, reply.next_begin_offset
+            )
+            .into()
         }),
         Err(error) => Err(format!("the log could not be read (errno {})", error.errno).into()),
     };

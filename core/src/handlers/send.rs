@@ -11,12 +11,12 @@ use ringmq_protocol::header::{FieldSink, Header};
 use ringmq_protocol::headers::send::{SendHeader, SendReply};
 use ringmq_protocol::ids::{ID_LIMIT, OffsetId};
 use ringmq_protocol::names::{self as topic_names, NameError, TopicKind};
+use ringmq_protocol::perm;
 use ringmq_protocol::properties::names;
 use ringmq_protocol::record::{Message, PropertyParts, RecordSize};
 use ringmq_protocol::request_code::RequestCode;
-use ringmq_protocol::text::Text;
-use ringmq_protocol::perm;
 use ringmq_protocol::response_code::ResponseCode;
+use ringmq_protocol::text::Text;
 
 use super::stamp::{self, Found};
 use super::{retry, topic_wait};
@@ -70,7 +70,11 @@ pub(crate) fn send_to(
         ));
     }
     let is_batch = header.batch || ask.command.code == RequestCode::SendBatchMessage.to_i32();
-    if is_batch { send_batch(shard, ask, header, topic, target, out) } else { send_one(shard, ask, header, topic, target, out) }
+    if is_batch {
+        send_batch(shard, ask, header, topic, target, out)
+    } else {
+        send_one(shard, ask, header, topic, target, out)
+    }
 }
 
 /// The decoded topic name, in `scratch` if it came with JSON escapes.
@@ -258,9 +262,7 @@ fn send_one(
     let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown };
     let stored = match detour {
         None => intake.append(ask.now, target.slot, &mut message, &found.marks, target.flush)?,
-        Some(detour) => {
-            detour.append(&mut rooms, &mut intake, ask.now, &mut message, &found.marks, target.flush)?
-        }
+        Some(detour) => detour.append(&mut rooms, &mut intake, ask.now, &mut message, &found.marks, target.flush)?,
     };
     let msg_id = OffsetId { host: store_host, offset: stored.wire_offset }.encode();
     let reply = SendReply {
@@ -376,7 +378,13 @@ fn batch_no_wait(header: &SendHeader<'_>) -> bool {
 }
 
 /// Answers a send; `until` is what a sync send waits for.
-pub(crate) fn answer(metadata: &Metadata, to: &ReplyTo, reply: &SendReply<'_>, until: Option<Position>, out: &mut Effects) -> Answer {
+pub(crate) fn answer(
+    metadata: &Metadata,
+    to: &ReplyTo,
+    reply: &SendReply<'_>,
+    until: Option<Position>,
+    out: &mut Effects,
+) -> Answer {
     let fields = |fields: &mut ringmq_protocol::encode::Encoder<'_>| {
         reply.encode(fields);
         put_trace(metadata, fields);

@@ -6,13 +6,13 @@
 
 use ringmq_protocol::ids::{MessageId, UniqueKey};
 use ringmq_protocol::properties::{self, names};
-use ringmq_protocol::text::Text;
 use ringmq_protocol::response_code::ResponseCode;
+use ringmq_protocol::text::Text;
 
-use crate::store::Marks;
 use crate::effects::Refusal;
 use crate::event::{Now, Origin, ShardId};
 use crate::metadata::Metadata;
+use crate::store::Marks;
 
 /// What the broker reads from a message's properties before it stores them.
 #[derive(Debug, Default)]

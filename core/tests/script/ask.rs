@@ -86,7 +86,9 @@ impl Play {
             _ if says("send") => send(&words)?,
             _ if says("batch") => batch(&words)?,
             _ if says("pull") => pull(&words)?,
-            _ if says("heartbeat") => Request { code: 34, body: clients::heartbeat(&words).into(), ..Request::default() },
+            _ if says("heartbeat") => {
+                Request { code: 34, body: clients::heartbeat(&words).into(), ..Request::default() }
+            }
             _ if says("lock") => Request { code: 41, body: clients::locks(&words).into(), ..Request::default() },
             _ if says("unlock") => Request { code: 42, body: clients::locks(&words).into(), ..Request::default() },
             Some(code) => any(code, &words)?,

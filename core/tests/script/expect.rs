@@ -71,7 +71,11 @@ fn found(command: &Command<'_>, key: &str) -> Result<String, String> {
         "prepared" => records(command, |record| record.prepared_transaction_offset().to_string())?,
         "queues" => records(command, |record| record.queue_id().to_string())?,
         "borns" => records(command, |record| record.born_timestamp().to_string())?,
-        "pushed" => command.ext.get("properties").map(|text| text.to_cow().replace('\u{1}', ":").replace('\u{2}', ";")).unwrap_or_default(),
+        "pushed" => command
+            .ext
+            .get("properties")
+            .map(|text| text.to_cow().replace('\u{1}', ":").replace('\u{2}', ";"))
+            .unwrap_or_default(),
         "offsets" => records(command, |record| record.queue_offset().to_string())?,
         "properties" => records(command, |record| record.properties().replace('\u{1}', ":").replace('\u{2}', ";"))?,
         "sysFlags" => records(command, |record| record.sys_flag().to_string())?,
@@ -81,6 +85,10 @@ fn found(command: &Command<'_>, key: &str) -> Result<String, String> {
         "body" => String::from_utf8_lossy(command.body).into_owned(),
         "length" => command.body.len().to_string(),
         "msgIdLength" => command.ext.get("msgId").map_or(0, |id| id.to_cow().len()).to_string(),
+        // Their blanks are written as in requests.
+        "startOffsetInfo" | "msgOffsetInfo" | "orderCountInfo" => {
+            command.ext.get(key).map_or("absent".to_owned(), |text| text.to_cow().replace(' ', "+"))
+        }
         _ => match command.ext.get(key) {
             Some(text) => text.to_cow().into_owned(),
             None => "absent".to_owned(),
