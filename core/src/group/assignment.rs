@@ -48,6 +48,10 @@ pub fn pop_part<Q: Copy>(strategy: Strategy, queues: &[Q], index: usize, members
     if share == 0 || share >= members.saturating_sub(1) {
         return None;
     }
+    if members > queues.len() {
+        // Nobody goes empty: members double up on queues.
+        return Some(queues.get(index % queues.len().max(1)).copied().into_iter().collect());
+    }
     let mut part = strategy.part(queues, index, members);
     for next in 1..=share {
         part.extend(strategy.part(queues, (index + next) % members, members));
@@ -95,5 +99,7 @@ mod tests {
         assert_eq!(pop_part(Strategy::Average, &queues, 3, 4, 1), Some(vec![3, 0]));
         assert_eq!(pop_part(Strategy::Average, &queues, 0, 4, 3), None);
         assert_eq!(pop_part(Strategy::Average, &queues, 0, 4, -1), None);
+        assert_eq!(pop_part(Strategy::Average, &queues, 5, 6, 1), Some(vec![1]));
+        assert_eq!(pop_part(Strategy::Average, &queues[..0], 5, 6, 1), Some(vec![]));
     }
 }

@@ -15,6 +15,7 @@ use ringmq_protocol::response_code::ResponseCode;
 
 use super::client::malformed;
 use super::control::{commit, control, ensure_group, finish, later};
+use super::stats::known_topic;
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::group::assignment::{Strategy, pop_part};
 use crate::group::{MODES_PER_GROUP_MAX, MessageModel, Mode, RequestMode};
@@ -40,48 +41,51 @@ fn mode_of(metadata: &Metadata, group: &str, topic: &str) -> Mode {
     own.unwrap_or(Mode { mode: consuming.default_message_request_mode, share: consuming.default_pop_share_queue_num })
 }
 
-/// QUERY_ASSIGNMENT: the client's part of a topic's queues.
+/// QUERY_ASSIGNMENT: the client's part of a topic's queues. An answer without assignments says "nothing known yet, keep what
+/// you have"; an empty one would say "you own nothing".
 pub fn query(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
     let request: AssignmentRequest = bodies::decode(ask.command.body).map_err(|error| malformed(&error))?;
-    let AssignmentRequest { client_id, consumer_group, message_model, strategy_name, topic } = request;
-    if !shard.metadata.settings.consuming.server_load_balancer_enable {
-        return Err(Refusal::new(
-            ResponseCode::SystemError,
-            "the broker does not divide queues (serverLoadBalancerEnable=false); use clientRebalance=true",
-        ));
-    }
     let mut ids: Vec<String> =
-        control(shard)?.members.consumers(&consumer_group).map(|(_, client)| client.id.to_string()).collect();
+        control(shard)?.members.consumers(&request.consumer_group).map(|(_, client)| client.id.to_string()).collect();
     ids.sort_unstable();
     let metadata = &shard.metadata;
-    let Mode { mode, share } = mode_of(metadata, &consumer_group, &topic);
-    let queues: Vec<i32> = metadata.topics.get(&topic).map_or(0..0, |topic| 0..topic.read_queues as i32).collect();
-    let part = match message_model {
-        MessageModel::Broadcasting => queues,
-        MessageModel::Clustering => {
-            let strategy = Strategy::of(&strategy_name).ok_or_else(|| {
-                let remark = format!("the broker divides by AVG and AVG_BY_CIRCLE, not by {strategy_name}");
-                Refusal::new(ResponseCode::SystemError, remark)
-            })?;
-            match (ids.binary_search(&client_id), mode) {
-                // Its heartbeat is still on its way: it asks again.
-                (Err(_), _) => Vec::new(),
-                (Ok(index), RequestMode::Pull) => strategy.part(&queues, index, ids.len()),
-                // Queue -1 is "all of this broker".
-                (Ok(index), RequestMode::Pop) => {
-                    pop_part(strategy, &queues, index, ids.len(), share).unwrap_or_else(|| vec![-1])
-                }
-            }
-        }
-    };
+    let mode = mode_of(metadata, &request.consumer_group, &request.topic);
+    let part = part(metadata, &request, mode, &ids)?;
     let broker = &metadata.settings.identity.broker_name;
-    let assignments = part.into_iter().map(|queue| Assignment {
+    let assignment = |queue: i32| Assignment {
         attachments: BTreeMap::new(),
-        message_queue: MessageQueue::new(&topic, broker, queue),
-        mode: wire_mode(mode),
-    });
-    let reply = AssignmentReply { message_queue_assignments: Some(assignments.collect()) };
+        message_queue: MessageQueue::new(&request.topic, broker, queue),
+        mode: wire_mode(mode.mode),
+    };
+    let assignments = part.map(|part| part.into_iter().map(assignment).collect());
+    let reply = AssignmentReply { message_queue_assignments: assignments };
     Ok(out.answer_body(&ask.to(), &bodies::to_vec(&reply)))
+}
+
+/// The queues that fall to a client; `None` while its topic or its membership is not known.
+fn part(
+    metadata: &Metadata,
+    request: &AssignmentRequest,
+    Mode { mode, share }: Mode,
+    ids: &[String],
+) -> Result<Option<Vec<i32>>, Refusal> {
+    let Some(topic) = metadata.topics.get(request.topic.as_str()) else { return Ok(None) };
+    let queues: Vec<i32> = (0..topic.read_queues as i32).collect();
+    let divides = metadata.settings.consuming.server_load_balancer_enable;
+    if request.message_model == MessageModel::Broadcasting || !divides {
+        return Ok(Some(queues));
+    }
+    // Clients take an error for "divide yourselves", which is right for a strategy only they know.
+    let strategy = Strategy::of(&request.strategy_name).ok_or_else(|| {
+        let remark = format!("the broker divides by AVG and AVG_BY_CIRCLE, not by {}", request.strategy_name);
+        Refusal::new(ResponseCode::SystemError, remark)
+    })?;
+    let Ok(index) = ids.binary_search(&request.client_id) else { return Ok(None) };
+    Ok(Some(match mode {
+        RequestMode::Pull => strategy.part(&queues, index, ids.len()),
+        // Queue -1 is "all of this broker".
+        RequestMode::Pop => pop_part(strategy, &queues, index, ids.len(), share).unwrap_or_else(|| vec![-1]),
+    }))
 }
 
 /// SET_MESSAGE_REQUEST_MODE.
@@ -90,6 +94,7 @@ pub fn set_mode(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<A
     if matches!(TopicKind::of(&body.topic), TopicKind::Retry(_)) {
         return Err(Refusal::new(ResponseCode::NoPermission, "retry topics are always pulled"));
     }
+    known_topic(shard, &body.topic)?;
     let mode = match body.mode {
         MessageRequestMode::Pull => RequestMode::Pull,
         MessageRequestMode::Pop => RequestMode::Pop,
