@@ -122,7 +122,7 @@ fn too_long(error: &RecordError) -> Refusal {
 }
 
 #[cold]
-fn not_taken(refused: AppendRefused) -> Refusal {
+pub(crate) fn not_taken(refused: AppendRefused) -> Refusal {
     match refused {
         AppendRefused::TooLarge { limit } => Refusal::new(
             ResponseCode::MessageIllegal,

@@ -14,6 +14,7 @@ use crate::half;
 use crate::map::Map;
 use crate::metadata::Metadata;
 use crate::offsets::{self, Offsets};
+use crate::pop;
 use crate::settings::{BrokerSettings, Loaded};
 use crate::shard::Shard;
 use crate::store::checkpoint::Section;
@@ -33,6 +34,9 @@ const DELAY: u16 = 18;
 
 /// Checkpoint section: the undecided half messages.
 const HALF: u16 = 19;
+
+/// Checkpoint section: what groups hold by POP.
+const POP: u16 = 20;
 
 /// What a shard knows of metadata when it starts.
 #[derive(Debug)]
@@ -97,6 +101,7 @@ struct Told {
     offsets: Map<(Box<str>, u32, Box<str>), i64>,
     delay: delay::progress::Progress,
     half: half::progress::Progress,
+    pop: pop::record::Progress,
     shards: u16,
 }
 
@@ -112,6 +117,7 @@ impl Visitor for Told {
             OwnKind::QueuesDropped => {
                 let topic = std::str::from_utf8(record.payload).map_err(|_| Malformed)?;
                 self.offsets.retain(|(name, _, _), _| **name != *topic);
+                self.pop.topic_dropped(topic);
                 Ok(())
             }
             OwnKind::TopicPut | OwnKind::TopicDrop | OwnKind::GroupPut | OwnKind::GroupDrop | OwnKind::SettingPut => {
@@ -121,6 +127,7 @@ impl Visitor for Told {
             }
             OwnKind::DelayClock => self.delay.clock_record(record.payload).map_err(|_| Malformed),
             OwnKind::HalfChecked => self.half.checked_record(record.payload).map_err(|_| Malformed),
+            OwnKind::Pop => self.pop.record(record.payload).map_err(|_| Malformed),
         }
     }
 }
@@ -155,6 +162,9 @@ impl Told {
         }
         if let Some(bytes) = checkpoint.section(HALF) {
             self.half.restore(bytes).map_err(|_| OpenError::Section { kind: HALF })?;
+        }
+        if let Some(bytes) = checkpoint.section(POP) {
+            self.pop.restore(bytes).map_err(|_| OpenError::Section { kind: POP })?;
         }
         Ok(())
     }
@@ -198,7 +208,7 @@ impl Opening {
     /// If there is still something to read.
     pub fn finish(self, now: Now, knowledge: Knowledge) -> Opened {
         let Opening { id, shards, recovery, told } = self;
-        let Told { changes, offsets, delay, half, shards: _ } = told;
+        let Told { changes, offsets, delay, half, pop, shards: _ } = told;
         let Recovered { log, queues, keys, checkpoint, report } = recovery.finish();
         let (metadata, control) = match knowledge {
             Knowledge::Truth(mut loaded) => {
@@ -214,7 +224,9 @@ impl Opening {
         // From here on no wall clock that somebody sets moves it.
         shard.delay.clock().now_ms(now);
         shard.half = half.finish();
-        // Both go on with what waited in the last life.
+        shard.pop = pop.finish(&mut shard.queues);
+        shard.duties.arm(Duty::Revive, now.mono_us);
+        // They go on with what waited in the last life.
         shard.duties.arm(Duty::Deliver, now.mono_us);
         shard.duties.arm(Duty::CheckHalves, now.mono_us);
         let next_checkpoint = checkpoint.map_or(1, |checkpoint| checkpoint.sequence + 1);
@@ -255,10 +267,10 @@ impl Shard {
             parked: Default::default(),
             reads: Default::default(),
             gathers: Default::default(),
-            pushes: Default::default(),
             delay,
             half: Default::default(),
             relays: Default::default(),
+            pop: Default::default(),
             duties: Default::default(),
             counts: Default::default(),
             scratch: Default::default(),
@@ -290,6 +302,7 @@ impl Shard {
         sections.push(Section { kind: OFFSETS, bytes });
         sections.push(Section { kind: DELAY, bytes: self.delay.section().into() });
         sections.push(Section { kind: HALF, bytes: self.half.section() });
+        sections.push(Section { kind: POP, bytes: self.pop.section() });
         Checkpoint::capture(&self.log, &self.queues, sequence, now.wall_ms, sections)
     }
 }

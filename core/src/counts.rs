@@ -31,6 +31,8 @@ pub struct Counts {
     pub rollbacks: u64,
     /// Half messages whose producer was asked too often.
     pub half_given_up: u64,
+    /// Popped messages that could not be revived: the log does not have them any more, or not whole.
+    pub pops_lost: u64,
     /// How fast `messages_in` grows, as of when somebody asked last.
     pub rate_in: Rates,
     /// How fast `messages_out` grows, as of when somebody asked last.

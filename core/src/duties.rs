@@ -46,6 +46,8 @@ duties! {
     Deliver => crate::delay::deliver_due;
     /// Asks producers about half messages that nobody decided.
     CheckHalves => crate::half::check_due;
+    /// Takes back popped messages that were not acknowledged in time.
+    Revive => crate::pop::revive::revive_due;
 }
 
 /// When each duty is due.

@@ -10,6 +10,7 @@ use ringmq_protocol::command::Command;
 use crate::append::Stored;
 use crate::effects::Refusal;
 use crate::gather::Part;
+use crate::handlers::pop_wait::Walk;
 use crate::handlers::push::ClientPush;
 use crate::handlers::relay::Letter;
 use crate::topic::Change;
@@ -123,6 +124,10 @@ pub enum PeerMessage {
     Store { id: u64, letter: Box<Letter> },
     /// Its outcome: stored and durable there, or refused.
     Stored { id: u64, outcome: Result<Stored, Refusal> },
+    /// A POP request that found nothing on the sender.
+    Pop(Box<Walk>),
+    /// On its way round to the shard `waiting`: the shard `at` has a message for the pops that wait there.
+    PopNews { topic: Box<str>, group: Box<str>, at: ShardId, waiting: ShardId },
     /// To control: a request for a client.
     Push { push: Box<ClientPush> },
     /// From control: the client's answer, or why there is none.

@@ -12,6 +12,7 @@ use crate::half::{self, check::Check};
 use crate::handlers::query::{self, Question};
 use crate::handlers::send_back::{self, SendBack};
 use crate::handlers::transaction::{self, End};
+use crate::pop::revive::{self, Revival};
 use crate::reading::Reading;
 use crate::shard::Shard;
 use crate::store::{CommitLog, Position, ReadPlan};
@@ -35,6 +36,8 @@ pub enum Purpose {
     End(Box<End>),
     /// An undecided half message.
     Check(Check),
+    /// A popped message that was not acknowledged in time.
+    Revive(Box<Revival>),
 }
 
 /// Records being fetched.
@@ -136,7 +139,7 @@ pub fn sizes_read(
 pub fn records_read(
     shard: &mut Shard,
     now: Now,
-    mut fetch: Box<Fetch>,
+    mut fetch: Fetch,
     plan: &ReadPlan,
     result: Result<&[u8], DiskError>,
     out: &mut Effects,
@@ -145,7 +148,7 @@ pub fn records_read(
         let record = result.ok().and_then(|bytes| plan.record(n, bytes).ok());
         fetch.records[at] = record.filter(|record| RecordRef::parse(record).is_ok()).map(Box::from);
     }
-    done(shard, now, *fetch, out);
+    done(shard, now, fetch, out);
 }
 
 fn done(shard: &mut Shard, now: Now, fetch: Fetch, out: &mut Effects) {
@@ -159,5 +162,6 @@ fn done(shard: &mut Shard, now: Now, fetch: Fetch, out: &mut Effects) {
         Purpose::SendBack(back) => send_back::fetched(shard, now, *back, first, out),
         Purpose::End(end) => transaction::fetched(shard, now, &end, first, out),
         Purpose::Check(check) => half::check::fetched(shard, now, check, first, out),
+        Purpose::Revive(revival) => revive::fetched(shard, now, &revival, first, out),
     }
 }

@@ -14,7 +14,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use crate::duties::{Duty, Next};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{GatherId, Now, PeerMessage, ShardId};
-use crate::handlers::{query, reset, runtime, stats};
+use crate::handlers::{pop_ack, pop_notice, query, reset, runtime, stats};
 use crate::limits::{GATHER_MAX_MS, GATHERS_MAX};
 use crate::map::Map;
 use crate::shard::Shard;
@@ -32,6 +32,8 @@ pub enum Part {
     Names(BTreeSet<String>),
     /// Queues of this shard and the offsets they were reset to.
     Resets(Vec<(MessageQueue, i64)>),
+    /// A number.
+    Count(u64),
     /// How this shard is doing.
     Figures(Box<runtime::Figures>),
     /// This shard could not look; the others' parts count.
@@ -59,6 +61,8 @@ fn row(code: i32) -> Option<Gather> {
         RequestCode::QueryTopicConsumeByWho => Some(Gather { part: stats::groups_part, merge: stats::groups_merge }),
         RequestCode::QueryTopicsByConsumer => Some(Gather { part: stats::topics_part, merge: stats::topics_merge }),
         RequestCode::GetBrokerRuntimeInfo => Some(Gather { part: runtime::part, merge: runtime::merge }),
+        RequestCode::BatchAckMessage => Some(Gather { part: pop_ack::batch_part, merge: pop_ack::batch_merge }),
+        RequestCode::PollingInfo => Some(Gather { part: pop_notice::waiting_part, merge: pop_notice::waiting_merge }),
         RequestCode::InvokeBrokerToResetOffset => Some(Gather { part: reset::part, merge: reset::merge }),
         _ => None,
     }

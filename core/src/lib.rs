@@ -30,6 +30,7 @@ pub mod offsets;
 pub mod parked;
 pub mod peer;
 pub mod place;
+pub mod pop;
 pub mod pushes;
 pub mod rates;
 pub mod reading;

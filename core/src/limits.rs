@@ -132,6 +132,45 @@ pub const PUSH_REPLY_MAX_MS: u64 = 10_000;
 /// Pushes to clients that wait for an answer, per shard.
 pub const PUSHES_MAX: usize = 16_384;
 
+/// Messages of one pop at most (PopMessageProcessor refuses more than MAX_MSG_NUMS).
+pub const POP_MESSAGES_MAX: usize = 32;
+
+/// Queue entries of one queue that one pop looks at; bounds the time it may take inside `apply` (about 1 ms).
+pub const POP_SCAN_MAX: usize = 65_536;
+
+/// Longest invisible time, ms: 3 days, as long as a message is kept (fileReservedTime). More counts as this.
+pub const POP_INVISIBLE_MAX_MS: u64 = 259_200_000;
+
+/// How late a pop may arrive after bornTime and pollTime, ms (PopMessageRequestHeader.isTimeoutTooMuch).
+pub const POP_LATE_MS: i64 = 500;
+
+/// Pairs of queue and group that are popped, per shard: about 200 bytes each, 50 MiB.
+pub const POP_LINES_MAX: usize = 262_144;
+
+/// Messages popped and not acknowledged, per shard: about 100 bytes each, 100 MiB.
+pub const POP_OUT_MAX: usize = 1_048_576;
+
+/// Pairs of topic and group with pops that wait, here or on other shards, per shard.
+pub const POP_ROOMS_MAX: usize = 65_536;
+
+/// Pops and notifications that wait, per shard (maxPopPollingSize is 100,000 per broker).
+pub const POP_HELD_MAX: usize = 65_536;
+
+/// The same per topic and group (popPollingSize).
+pub const POP_HELD_PER_ROOM_MAX: usize = 1_024;
+
+/// Bytes of the frames of pops that wait, per shard.
+pub const POP_HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Messages revived in one step of the duty; each reads and stores a record (about 1 ms).
+pub const POP_REVIVE_STEP: usize = 64;
+
+/// How long reviving waits before it tries again what did not work (no retry topic yet, disk busy), ms.
+pub const POP_RETRY_MS: u64 = 200;
+
+/// Reads of one message to be revived that may fail before it is given up.
+pub const POP_UNREADABLE_AFTER: u32 = 50;
+
 /// A queue whose first message lies at most this far behind the end of the log is young: a group without an offset starts
 /// at 0 there. Stands for "the first message is still in memory" of the Java broker (40 % of RAM), without depending
 /// on the machine.

@@ -14,7 +14,7 @@ use crate::parked::{Awaited, ParkedFrame};
 use crate::place::Place;
 use crate::shard::Shard;
 use crate::topic::Change;
-use crate::{gather, handlers};
+use crate::{gather, handlers, pop};
 
 /// Sends to the control shard, which may be this one.
 pub fn tell_control(shard: &mut Shard, now: Now, message: PeerMessage, out: &mut Effects) {
@@ -62,6 +62,10 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
         PeerMessage::Part { id, part } => gather::take_part(shard, id, part, out),
         PeerMessage::Store { id, letter } => handlers::relay::store(shard, now, from, id, &letter, out),
         PeerMessage::Stored { id, outcome } => handlers::relay::stored(shard, id, outcome, out),
+        PeerMessage::Pop(walk) => handlers::pop_wait::arrived(shard, now, *walk, out),
+        PeerMessage::PopNews { topic, group, at, waiting } => {
+            handlers::pop_wait::news(shard, now, topic, group, at, waiting, out);
+        }
         PeerMessage::Push { push } => handlers::push::send(shard, now, from, &push, out),
         PeerMessage::Pushed { id, outcome } => handlers::relay::pushed(shard, id, outcome, out),
     }
@@ -106,7 +110,10 @@ pub fn rerun(shard: &mut Shard, now: Now, parked: ParkedFrame, out: &mut Effects
 fn delta(shard: &mut Shard, now: Now, version: u64, change: &Change, out: &mut Effects) {
     match change {
         Change::TopicDrop { name } => drop_topic(shard, now, name, out),
-        Change::GroupDrop { name, clean_offsets: true } => shard.offsets.drop_group(name),
+        Change::GroupDrop { name, clean_offsets: true } => {
+            shard.offsets.drop_group(name);
+            pop::drop_group(shard, now, name);
+        }
         Change::TopicPut(_)
         | Change::GroupPut(_)
         | Change::GroupDrop { clean_offsets: false, .. }
@@ -114,6 +121,9 @@ fn delta(shard: &mut Shard, now: Now, version: u64, change: &Change, out: &mut E
         | Change::Setting { .. } => {}
     }
     shard.metadata.apply(change);
+    if let Change::TopicDrop { name } = change {
+        handlers::pop_wait::wake_topic(shard, now, name, out);
+    }
     if let Change::Setting { .. } = change {
         shard.delay.set_levels(shard.metadata.settings.delay_levels_ms());
     }
@@ -135,6 +145,7 @@ fn drop_topic(shard: &mut Shard, now: Now, name: &str, out: &mut Effects) {
     shard.queues.drop_topic(name, at);
     for slot in slots {
         shard.offsets.drop_queue(slot);
+        shard.pop.lines.drop_queue(slot);
         // The queue is gone: whoever waits for it is told.
         handlers::pull::wake(shard, now, slot, out);
     }

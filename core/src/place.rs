@@ -16,6 +16,10 @@ pub enum Rule {
     AnyQueue,
     /// On the shard named by the physical offset in this header field.
     Log(&'static str),
+    /// On one of the topic's shards after the other (`pop::place`).
+    Pop,
+    /// On the shard of the queue that a receipt of POP names.
+    Receipt,
     /// On the control shard.
     Control,
     /// On all shards: the home shard asks them and merges.

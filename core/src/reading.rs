@@ -9,6 +9,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use crate::effects::{Effects, Refusal, ReplyTo};
 use crate::event::ReadId;
 use crate::fetch::Fetch;
+use crate::handlers::pop::Popped;
 use crate::limits::READS_MAX;
 use crate::map::Map;
 use crate::store::ReadPlan;
@@ -22,6 +23,8 @@ pub enum Reading {
     Sizes(Box<Fetch>),
     /// They are records that something waits for.
     Records(Box<Fetch>),
+    /// Send the records as the body of this pop answer.
+    Pop(Box<Popped>),
     /// They are delayed messages that are due.
     Delayed,
 }

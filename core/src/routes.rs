@@ -14,10 +14,11 @@ use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::event::{Origin, ShardId};
 use crate::gather;
 use crate::handlers::{
-    assignment, client, config, connection, group_admin, lock, offset, pull, query, reply, runtime, send, send_back, topic_admin, transaction,
+    assignment, client, config, connection, group_admin, lock, offset, pop, pop_ack, pop_notice, pull, query, reply, runtime, send, send_back, topic_admin, transaction,
 };
 use crate::limits::RETRY_TOPIC_MAX;
 use crate::place::{Place, Rule};
+use crate::pop::place as pop_place;
 use crate::shard::Shard;
 
 /// Serves one request.
@@ -64,6 +65,11 @@ routes! {
     QueryTopicConsumeByWho, QueryTopicsByConsumer => gather::ask_all, Rule::All;
     InvokeBrokerToResetOffset, GetBrokerRuntimeInfo => gather::ask_all, Rule::All;
     ViewBrokerStatsData => runtime::no_figure, Rule::Here;
+    PopMessage => pop::pop, Rule::Pop;
+    AckMessage => pop_ack::ack, Rule::Receipt;
+    ChangeMessageInvisibletime => pop_ack::change, Rule::Receipt;
+    BatchAckMessage, PollingInfo => gather::ask_all, Rule::All;
+    Notification => pop_notice::notification, Rule::Pop;
     HeartBeat => client::heartbeat, Rule::Control;
     UnregisterClient => client::unregister, Rule::Control;
     CheckClientConfig => client::check_config, Rule::Control;
@@ -113,6 +119,8 @@ pub(crate) fn place(shard: &Shard, _origin: &Origin, command: &Command<'_>) -> P
         Rule::Here | Rule::All => None,
         Rule::Control => Some(ShardId::CONTROL),
         rule @ (Rule::Queue | Rule::AnyQueue) => owner_of_queue(shard, rule, command),
+        Rule::Pop => pop_place::of_pop(shard, command),
+        Rule::Receipt => pop_place::of_receipt(shard, command),
         Rule::Log(field) => command.ext.get(field).and_then(|text| owner_of_offset(shard, text)),
     };
     owner.filter(|owner| *owner != shard.id).map_or(Place::Here, Place::Shard)

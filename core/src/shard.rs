@@ -20,7 +20,7 @@ use crate::metadata::Metadata;
 use crate::offsets::Offsets;
 use crate::parked::Parked;
 use crate::place::Place;
-use crate::pushes::Pushes;
+use crate::pop::Pop;
 use crate::reading::{Reading, Reads};
 use crate::store::{CommitLog, KeyIndex, Position, QueueTable};
 use crate::waiting::{Shows, Waiting};
@@ -43,10 +43,10 @@ pub struct Shard {
     pub parked: Parked,
     pub reads: Reads,
     pub gathers: Gathers,
-    pub pushes: Pushes,
     pub delay: Delay,
     pub half: Half,
     pub relays: Relays,
+    pub pop: Pop,
     pub duties: Duties,
     pub counts: Counts,
     pub scratch: Scratch,
@@ -107,7 +107,8 @@ impl Shard {
         let own = [
             self.held.next_deadline(),
             self.parked.next_deadline(),
-            self.pushes.next_deadline(),
+            self.pop.rooms.next_deadline(),
+            self.relays.pushes.next_deadline(),
             self.duties.next_deadline(),
             control,
         ];
@@ -149,7 +150,8 @@ impl Shard {
     fn closed(&mut self, now: Now, conn: ConnId, out: &mut Effects) {
         self.held.drop_conn(conn);
         self.parked.drop_conn(conn);
-        self.pushes.drop_conn(conn, out);
+        self.pop.rooms.drop_conn(conn);
+        self.relays.pushes.drop_conn(conn, out);
         handlers::control::closed(self, now, conn, out);
     }
 
@@ -160,6 +162,7 @@ impl Shard {
         {
             self.waiting.fail(&append::stopped(&fault), out);
             self.relays.fail(&append::stopped(&fault), out);
+            handlers::pop_ack::fail(self, out);
             out.fault = Some(fault);
         }
     }
@@ -169,7 +172,8 @@ impl Shard {
         match reading {
             Reading::Pull { to, reply } => handlers::pull::read(&plan, &to, &reply, result, out),
             Reading::Sizes(fetch) => fetch::sizes_read(self, now, fetch, &plan, result, out),
-            Reading::Records(fetch) => fetch::records_read(self, now, fetch, &plan, result, out),
+            Reading::Records(fetch) => fetch::records_read(self, now, *fetch, &plan, result, out),
+            Reading::Pop(popped) => handlers::pop::read(&plan, &popped, result, out),
             Reading::Delayed => delay::deliver::read(self, now, &plan, result),
         }
     }
@@ -178,10 +182,11 @@ impl Shard {
         while let Some(pull) = self.held.expire(now.mono_us) {
             handlers::pull::rerun(self, now, pull, out);
         }
+        handlers::pop_wait::tick(self, now, out);
         for parked in self.parked.take_expired(now.mono_us) {
             peer::rerun(self, now, parked, out);
         }
-        self.pushes.expire(now.mono_us, out);
+        self.relays.pushes.expire(now.mono_us, out);
         // Each duty at most once per tick: one that wants to go on at once must not keep the later ones waiting.
         let mut again = [const { None }; Duty::ALL.len()];
         for _ in 0..Duty::ALL.len() {
@@ -210,10 +215,14 @@ impl Shard {
             });
         }
         handlers::relay::durable(self, durable, out);
+        handlers::pop_ack::durable(self, durable, out);
         handlers::control::durable(self, now, durable, out);
         while let Some(shows) = self.scratch.shown.pop() {
             if !self.held.on(shows.slot).is_empty() {
                 handlers::pull::wake(self, now, shows.slot, out);
+            }
+            if !self.pop.rooms.watching(shows.slot).is_empty() {
+                handlers::pop_wait::wake_slot(self, now, shows.slot, out);
             }
         }
         assert!(durable <= self.log.written() && self.log.written() <= self.log.appended());

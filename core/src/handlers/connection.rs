@@ -128,7 +128,7 @@ pub fn running_info(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Resu
         return Err(Refusal::new(ResponseCode::SystemError, remark));
     }
     let push = Push { target: conn, waiter: Waiter::Client(ask.to()), deadline: ask.now.after_ms(PUSH_REPLY_MAX_MS) };
-    let Some(opaque) = shard.pushes.open(push) else {
+    let Some(opaque) = shard.relays.pushes.open(push) else {
         return Err(Refusal::new(ResponseCode::SystemBusy, "too many questions to clients wait for their answers"));
     };
     let head = Head::request(Spelling::Json, RequestCode::GetConsumerRunningInfo.to_i32(), opaque);

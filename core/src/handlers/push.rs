@@ -112,11 +112,11 @@ fn send_to(
     out: &mut Effects,
 ) -> Result<(), Refusal> {
     let head = match push.answer {
-        None => Head::oneway(Spelling::Json, push.code.to_i32(), shard.pushes.next_opaque()),
+        None => Head::oneway(Spelling::Json, push.code.to_i32(), shard.relays.pushes.next_opaque()),
         Some(id) => {
             let waiter = Waiter::Shard { shard: from, id };
             let open = Push { target: conn, waiter, deadline: now.after_ms(PUSH_REPLY_MAX_MS) };
-            let opaque = shard.pushes.open(open).ok_or_else(|| {
+            let opaque = shard.relays.pushes.open(open).ok_or_else(|| {
                 Refusal::new(ResponseCode::SystemBusy, "too many pushes to clients wait for their answers")
             })?;
             Head::request(Spelling::Json, push.code.to_i32(), opaque)
@@ -128,7 +128,7 @@ fn send_to(
 
 /// A client answered a push of ours.
 pub(crate) fn answered(shard: &mut Shard, origin: &Origin, command: &Command<'_>, out: &mut Effects) {
-    let Some(push) = shard.pushes.answered(origin.conn, command.opaque) else { return };
+    let Some(push) = shard.relays.pushes.answered(origin.conn, command.opaque) else { return };
     match push.waiter {
         Waiter::Client(to) => {
             // As it is, whatever the code: only the correlation and the spelling are the asker's own.

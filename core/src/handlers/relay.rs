@@ -23,6 +23,7 @@ use crate::event::{Now, PeerMessage, ShardId};
 use crate::limits::RELAYS_MAX;
 use crate::map::Map;
 use crate::metadata::Metadata;
+use crate::pushes::Pushes;
 use crate::shard::Shard;
 use crate::store::{Marks, Position, QueueSlot};
 
@@ -63,6 +64,8 @@ pub struct Relays {
     /// Replies whose push to the requester is under way.
     pub(crate) replies: Map<u64, Reply>,
     next: u64,
+    /// Requests of ours that clients have not answered.
+    pub pushes: Pushes,
     /// Messages stored for other shards that are not durable yet, in log order.
     due: VecDeque<Due>,
 }

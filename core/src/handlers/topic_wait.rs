@@ -38,7 +38,9 @@ pub(crate) fn wait(
         let wish = TopicWish {
             topic: topic.into(),
             // An empty name is the broker's own wish, which no setting stops; a client does not get that.
-            default_topic: Some(header.default_topic.to_cow()).filter(|name| !name.is_empty()).map_or("TBW102".into(), Into::into),
+            default_topic: Some(header.default_topic.to_cow())
+                .filter(|name| !name.is_empty())
+                .map_or("TBW102".into(), Into::into),
             queues: header.default_topic_queue_nums,
             sys_flag: i32::from(header.unit_mode),
         };
@@ -51,7 +53,12 @@ pub(crate) fn wait(
 ///
 /// # Errors
 /// As [`wait`].
-pub(crate) fn wait_for_own(shard: &mut Shard, ask: &Ask<'_>, topic: &str, out: &mut Effects) -> Result<Answer, Refusal> {
+pub(crate) fn wait_for_own(
+    shard: &mut Shard,
+    ask: &Ask<'_>,
+    topic: &str,
+    out: &mut Effects,
+) -> Result<Answer, Refusal> {
     let deadline = ask.wait_until.unwrap_or_else(|| ask.now.after_ms(PARKED_MAX_MS));
     if deadline <= ask.now.mono_us {
         return Err(Refusal::new(
@@ -70,6 +77,13 @@ pub(crate) fn wait_for_own(shard: &mut Shard, ask: &Ask<'_>, topic: &str, out: &
 /// Asks for a topic of the broker's own making: a wish that names no topic to copy from.
 pub(crate) fn want_own(shard: &mut Shard, now: Now, topic: &str, out: &mut Effects) {
     let wish = TopicWish { topic: topic.into(), default_topic: "".into(), queues: 0, sys_flag: 0 };
+    peer::tell_control(shard, now, PeerMessage::TopicWanted { wish: Box::new(wish) }, out);
+}
+
+/// Asks for a POP retry topic, which has one queue on every shard: messages are revived where they are.
+pub(crate) fn want_pop_retry(shard: &mut Shard, now: Now, topic: &str, out: &mut Effects) {
+    let wish =
+        TopicWish { topic: topic.into(), default_topic: "".into(), queues: i32::from(shard.shards), sys_flag: 0 };
     peer::tell_control(shard, now, PeerMessage::TopicWanted { wish: Box::new(wish) }, out);
 }
 

@@ -36,10 +36,12 @@ pub enum OwnKind {
     DelayClock = 8,
     /// How often the producers of half messages were asked about them.
     HalfChecked = 9,
+    /// What a group holds of a queue by POP changed.
+    Pop = 10,
 }
 
 impl OwnKind {
-    const ALL: [OwnKind; 9] = [
+    const ALL: [OwnKind; 10] = [
         OwnKind::OffsetBatch,
         OwnKind::TopicPut,
         OwnKind::TopicDrop,
@@ -49,6 +51,7 @@ impl OwnKind {
         OwnKind::SettingPut,
         OwnKind::DelayClock,
         OwnKind::HalfChecked,
+        OwnKind::Pop,
     ];
 
     /// The kind with this number.
