@@ -22,6 +22,9 @@ pub const OUTBOUND_MAX: usize = 64 * 1024 * 1024;
 /// Answer buffers larger than this are given back once they are empty.
 pub const OUTBOUND_KEEP: usize = 64 * 1024;
 
+/// Answers from this size on are written from where they were encoded: copying 32 KiB costs about as much as a `send`.
+pub const LARGE_ANSWER: usize = 32 * 1024;
+
 /// Answer bytes that core may collect before they are moved to the connections' buffers.
 pub const EFFECTS_BYTES: usize = 1024 * 1024;
 

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt, Future};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWriteExt, Future};
 use glommio::GlommioError;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
@@ -62,14 +62,21 @@ impl Inbox {
         self.done.get()
     }
 
-    /// Waits for something to say, or for `rest` to pass.
-    async fn wait(&self, rest: Duration) {
+    /// Waits for something to say, for `rest` to pass, or for the connection's end; whether it ended.
+    async fn wait(&self, rest: Duration, link: Option<&mut Link>) -> bool {
         let mut timer = Timer::new(rest);
-        poll_fn(|cx| match self.nudge.poll(cx) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => Pin::new(&mut timer).poll(cx).map(drop),
+        let mut stream = link.map(|link| &mut link.stream);
+        poll_fn(|cx| {
+            if self.nudge.poll(cx).is_ready() || Pin::new(&mut timer).poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            match &mut stream {
+                // Nobody asked anything: whatever comes is the end, or as good as that.
+                Some(stream) => Pin::new(&mut **stream).poll_read(cx, &mut [0]).map(|_| true),
+                None => Poll::Pending,
+            }
         })
-        .await;
+        .await
     }
 }
 
@@ -153,7 +160,9 @@ pub async fn register(driver: Rc<Driver>, inbox: Rc<Inbox>, habits: Habits) {
                 limits::REGISTER_RETRY
             }
         };
-        inbox.wait(rest).await;
+        if inbox.wait(rest, link.as_mut()).await {
+            (known, link) = (false, None);
+        }
     }
     if let Some(link) = &mut link {
         // The process ends either way; a name server that does not answer finds out by itself.
@@ -195,6 +204,8 @@ struct Link {
     /// Our end of it, as text: what we announce when nothing else is set.
     local: String,
     opaque: i32,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 impl Link {
@@ -207,10 +218,9 @@ impl Link {
         for address in addresses {
             match TcpStream::connect_timeout(address, limits::CONNECT_TIMEOUT).await {
                 Ok(stream) => {
-                    stream.set_read_timeout(Some(habits.patience))?;
                     stream.set_write_timeout(Some(habits.patience))?;
                     let local = stream.local_addr()?.ip().to_canonical().to_string();
-                    return Ok(Link { stream, local, opaque: 0 });
+                    return Ok(Link { stream, local, opaque: 0, patience: habits.patience });
                 }
                 Err(error) => last = error.into(),
             }
@@ -225,8 +235,7 @@ impl Link {
         };
         let announcement = driver.announcement(&nothing);
         let local = self.local.clone();
-        let patience = habits.patience.min(limits::UNREGISTER_PATIENCE);
-        self.stream.set_read_timeout(Some(patience))?;
+        self.patience = habits.patience.min(limits::UNREGISTER_PATIENCE);
         self.call(|opaque, out| announcement.encode_unregister(&local, opaque, out)).await
     }
 
@@ -239,6 +248,14 @@ impl Link {
         let mut bytes = Vec::new();
         encode(self.opaque, &mut bytes)?;
         self.stream.write_all(&bytes).await?;
+        self.stream.set_read_timeout(Some(self.patience))?;
+        let answered = self.answer().await;
+        // Between calls the connection may be silent for as long as it likes.
+        self.stream.set_read_timeout(None)?;
+        answered
+    }
+
+    async fn answer(&mut self) -> Result<(), Failure> {
         loop {
             let answer = self.frame().await?;
             let parts = frame::split(&answer).ok().flatten().ok_or(Failure::Garbled)?;

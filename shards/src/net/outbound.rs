@@ -46,6 +46,15 @@ impl Outbound {
         self.bytes.extend_from_slice(frames);
     }
 
+    /// Writes frames straight from where they are when nothing waits before them; what the socket does not take is appended.
+    /// For large answers, where a copy costs more than a write of their own.
+    pub fn push_large(&mut self, fd: RawFd, frames: &[u8]) {
+        let ahead = self.pending() == 0 && !self.blocked;
+        // An error is met again when the rest is flushed.
+        let sent = if ahead { send(fd, frames).unwrap_or(0) } else { 0 };
+        self.push(&frames[sent..]);
+    }
+
     /// Writes as much as the socket takes at once.
     pub fn flush(&mut self, fd: RawFd) -> Flushed {
         while self.pending() > 0 {

@@ -118,8 +118,12 @@ impl Table {
     /// Queues frames for a connection; those for one that is gone are dropped.
     pub fn push(&mut self, conn: ConnId, frames: &[u8]) {
         let Some(connection) = self.get(conn) else { return };
-        let out = &mut connection.out;
-        out.push(frames);
+        let (fd, out) = (connection.fd, &mut connection.out);
+        if frames.len() < limits::LARGE_ANSWER {
+            out.push(frames)
+        } else {
+            out.push_large(fd, frames)
+        }
         let (pending, list) = (out.pending(), !out.listed && !out.blocked);
         out.listed |= list;
         if pending > limits::OUTBOUND_MAX {

@@ -10,6 +10,7 @@ use ringmq_protocol::command::Command;
 use ringmq_protocol::encode::{self, Head};
 use ringmq_protocol::frame::{self, Spelling};
 use ringmq_protocol::header::Header;
+use ringmq_protocol::headers::namesrv::RouteHeader;
 use ringmq_protocol::headers::pull::{PullHeader, PullReply};
 use ringmq_protocol::headers::send::{SendHeader, SendReply, ShortSendHeader};
 use ringmq_protocol::headers::topic::CreateTopicHeader;
@@ -175,6 +176,22 @@ impl Client {
             force: None,
         };
         self.call(RequestCode::UpdateAndCreateTopic.to_i32(), &header, &[], |answer| accepted(answer).map(drop))
+    }
+
+    /// The route of a topic, as the name server's text; the outer error is the connection's, the inner its refusal.
+    ///
+    /// # Errors
+    /// The connection broke; the inner error is the name server's refusal.
+    pub fn route(&mut self, topic: &str) -> io::Result<Result<String, Refused>> {
+        let header = RouteHeader {
+            topic: Text::plain(topic),
+            accept_standard_json_only: Some(true),
+            zone_mode: None,
+            zone_name: None,
+        };
+        self.call(RequestCode::GetRouteinfoByTopic.to_i32(), &header, &[], |answer| {
+            accepted(answer).map(|answer| String::from_utf8_lossy(answer.body).into_owned())
+        })
     }
 
     /// Pulls up to 32 messages without waiting for new ones. Empty at the end of the queue.

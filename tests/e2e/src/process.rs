@@ -55,11 +55,30 @@ impl Process {
     pub fn try_start(root: &Path, ports: Ports, settings: &[&str]) -> Result<Process, Stopped> {
         let mut command = Command::new(binary("mqbroker"));
         command.arg("-s").arg(format!("storePathRootDir={}", root.display()));
+        command.arg("-s").arg("brokerName=broker-e2e");
         command.arg("-s").arg(format!("listenPort={}", ports.broker));
         command.arg("-s").arg(format!("namesrvListenPort={}", ports.name_server));
         for setting in settings {
             command.arg("-s").arg(setting);
         }
+        Self::greeted(command, ports)
+    }
+
+    /// Starts a standalone name server and waits until it serves.
+    ///
+    /// # Panics
+    /// When it ends before that; with what it said.
+    pub fn start_name_server(root: &Path, ports: Ports) -> Process {
+        let mut command = Command::new(binary("mqnamesrv"));
+        command.arg("-s").arg(format!("listenPort={}", ports.name_server));
+        command.arg("-s").arg(format!("kvConfigPath={}", root.join("kvConfig.json").display()));
+        match Self::greeted(command, ports) {
+            Ok(process) => process,
+            Err(stopped) => panic!("the name server did not start: {stopped:?}"),
+        }
+    }
+
+    fn greeted(mut command: Command, ports: Ports) -> Result<Process, Stopped> {
         // Log lines go where the test's own output goes.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("the binary was built");
