@@ -2,7 +2,9 @@ package interop;
 
 import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Set;
 import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
@@ -19,7 +21,8 @@ final class Offsets {
         new Scenario("consume_from_timestamp", "core", 60, Offsets::timestamp),
         new Scenario("offsets_client_restart", "core", 60, Offsets::clientRestart),
         new Scenario("offsets_before", "phase", 60, Offsets::before),
-        new Scenario("offsets_after", "phase", 60, Offsets::after));
+        new Scenario("offsets_after", "phase", 60, Offsets::after),
+        new Scenario("through_restart", "phase", 120, Offsets::throughRestart));
 
     private static void send(DefaultMQProducer producer, String topic, int from, int to) throws Exception {
         for (int i = from; i < to; i++) {
@@ -117,6 +120,37 @@ final class Offsets {
         Check.equal("messages in the log", 100, all);
         send(stage.producer(), topic, 100, 110);
         received.exactly(50, 25);
+    }
+
+    /**
+     * Somebody kills the broker and starts it again while this runs (run.sh does): the same producer and consumer go on, and every
+     * message that was acknowledged comes, more than once perhaps.
+     */
+    static void throughRestart(Stage stage) throws Exception {
+        String topic = stage.created("through", 4);
+        DefaultMQProducer producer = stage.unstartedProducer();
+        producer.setRetryTimesWhenSendFailed(0);
+        stage.started(producer);
+        producer.setSendMsgTimeout(1_000);
+        Received received = new Received();
+        stage.concurrent(stage.group("through"), topic, "*", received);
+        Set<String> acknowledged = new HashSet<>();
+        long refused = 0;
+        long end = System.nanoTime() + 15_000_000_000L;
+        for (int i = 0; System.nanoTime() < end; i++) {
+            try {
+                producer.send(Sending.message(topic, "A", i));
+                acknowledged.add("k" + i);
+            } catch (Exception e) {
+                refused++;
+                Thread.sleep(50);
+            }
+            Thread.sleep(2);
+        }
+        Check.that(refused > 0, "nobody restarted the broker");
+        long after = Check.until(() -> received.byKey().keySet().containsAll(acknowledged), 60,
+            () -> acknowledged.size() + " acknowledged, " + received.distinct() + " received");
+        stage.note(acknowledged.size() + " acknowledged, " + refused + " sends failed meanwhile, all came after " + after + " ms");
     }
 
     private static String pair(Stage stage) {
