@@ -107,6 +107,7 @@ fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
     let fails = |error: io::Error| disk_refused(&plan.directory, error);
     fs::create_dir_all(&plan.directory).map_err(fails)?;
     let found = list(&plan.directory).map_err(fails)?;
+    outlast_writes(&plan.directory, &found.segments).map_err(fails)?;
     let damaged = |error: OpenError| {
         Refused::new(
             format!("shard {} in {}: {error}", plan.id.0, plan.directory.display()),
@@ -128,6 +129,17 @@ fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
     }
     reader.finish().map_err(fails)?;
     Ok(opening)
+}
+
+/// Waits until no write of a killed predecessor is under way: it could land on top of what is written from now on. Each
+/// such write holds its segment's lock until it is done. Only the newest segments are ever written to: the active one, the
+/// one prepared after it, and the one just left.
+fn outlast_writes(directory: &Path, segments: &[FoundFile]) -> io::Result<()> {
+    for segment in segments.iter().rev().take(3) {
+        let file = File::open(directory.join(segment.base.log_name()))?;
+        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))?;
+    }
+    Ok(())
 }
 
 fn disk_refused(directory: &Path, error: io::Error) -> Refused {
@@ -208,8 +220,7 @@ impl Reader<'_> {
             RangeOf::Partial(base) => base.partial_name(),
         };
         let file = options.open(self.directory.join(name))?;
-        // A write that a killed predecessor left under way holds its lock until it is done; reading before that would
-        // see a file that still changes.
+        // See `outlast_writes`: what is read must not change any more.
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
     }
 

@@ -39,7 +39,7 @@ impl DiskQueues {
         let executor = glommio::executor();
         DiskQueues {
             cold_reads: executor.create_task_queue(Shares::Static(200), Latency::NotImportant, "cold reads"),
-            preparing: executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "segments"),
+            preparing: executor.create_task_queue(Shares::Static(200), Latency::NotImportant, "segments"),
         }
     }
 }
@@ -68,6 +68,9 @@ pub struct Disk {
     /// Segments the log wants, in order; made one at a time.
     wanted: RefCell<VecDeque<SegmentBase>>,
     preparing: Cell<bool>,
+    /// A segment that is made and not yet reported ready, and whether it was zeroed.
+    made: RefCell<Option<(SegmentBase, Rc<SegmentFile>)>>,
+    zeroed: Cell<bool>,
     /// Cold reads that wait for their turn.
     reads: RefCell<VecDeque<(ReadId, ReadPlan)>>,
     reading: Cell<usize>,
@@ -96,6 +99,8 @@ impl Disk {
             open: RefCell::new(BTreeMap::new()),
             wanted: RefCell::new(VecDeque::new()),
             preparing: Cell::new(false),
+            made: RefCell::new(None),
+            zeroed: Cell::new(false),
             reads: RefCell::new(VecDeque::new()),
             reading: Cell::new(0),
             writing: Cell::new(0),
@@ -138,6 +143,7 @@ impl Disk {
         while let Some(base) = shard.log.wanted_segment() {
             self.wanted.borrow_mut().push_back(base);
         }
+        self.hand_over(shard);
         self.prepare_next();
         if shard.log.has_unwritten() {
             let urge = self.urge(shard, now_us);
@@ -195,6 +201,7 @@ impl Disk {
         }
         let Some(base) = self.wanted.borrow_mut().pop_front() else { return };
         self.preparing.set(true);
+        self.zeroed.set(false);
         // Made in the default queue, for the log may wait for it; zeroed in the background.
         glommio::spawn_local(self.clone().prepare(base)).detach();
     }
@@ -206,12 +213,10 @@ impl Disk {
             Ok(file) => self.sync_names().await.map(|()| Rc::new(file)),
             Err(error) => Err(error),
         };
-        self.preparing.set(false);
         let Some((driver, hosted)) = self.owner() else { return };
         match made {
             Ok(file) => {
-                self.enter(base, file.clone());
-                hosted.shard.apply(|shard| shard.log.segment_ready(base));
+                *self.made.borrow_mut() = Some((base, file.clone()));
                 let fill = self.clone().fill(base, file);
                 glommio::spawn_local_into(fill, self.queues.preparing).expect("the queue was made").detach();
             }
@@ -224,8 +229,18 @@ impl Disk {
                 hosted.shard.apply(|shard| shard.log.segment_failed(DiskError { errno }));
             }
         }
-        self.prepare_next();
         driver.turn.nudge();
+    }
+
+    /// Reports a segment ready when it is zeroed, or earlier when the log has come to it.
+    fn hand_over(&self, shard: &mut Shard) {
+        let mut made = self.made.borrow_mut();
+        let wanted = |(base, _): &mut (SegmentBase, _)| self.zeroed.get() || shard.log.appended().0 >= base.0;
+        if let Some((base, file)) = made.take_if(wanted) {
+            self.enter(base, file);
+            shard.log.segment_ready(base);
+            self.preparing.set(false);
+        }
     }
 
     async fn sync_names(&self) -> Result<(), DiskError> {
@@ -234,12 +249,19 @@ impl Disk {
     }
 
     async fn fill(self: Rc<Self>, base: SegmentBase, file: Rc<SegmentFile>) {
-        if let Err(DiskError { errno }) = file.zero_fill().await {
+        let path = self.directory.join(base.log_name());
+        if let Err(DiskError { errno }) = file.zero_fill(&path).await {
             crate::warn!(
                 "shard {}: {} could not be zeroed ahead (errno {errno}); writes are slower",
                 self.id.0,
                 base.log_name()
             );
+        }
+        if self.made.borrow().as_ref().is_some_and(|(made, _)| *made == base) {
+            self.zeroed.set(true);
+        }
+        if let Some((driver, _)) = self.owner() {
+            driver.turn.nudge();
         }
     }
 
