@@ -92,7 +92,9 @@ pub(crate) fn serve(shard: &mut Shard, ask: &Ask<'_>, left: Option<u16>, out: &m
     match pop_wait::stay(shard, ask, &stay, left, out) {
         Stayed::Held => Ok(Answer::Held),
         Stayed::TimeUp => Err(nothing()),
-        Stayed::Full => Err(Refusal::new(ResponseCode::PollingFull, "too many pops wait on this shard; pop again later")),
+        Stayed::Full => {
+            Err(Refusal::new(ResponseCode::PollingFull, "too many pops wait on this shard; pop again later"))
+        }
     }
 }
 
@@ -133,7 +135,10 @@ pub(crate) fn check(
         return Err(Refusal::new(ResponseCode::NoPermission, "this broker has no read permission (brokerPermission)"));
     }
     let Some(config) = shard.metadata.topics.get(topic) else {
-        return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{topic}] not exist, apply first please!")));
+        return Err(Refusal::new(
+            ResponseCode::TopicNotExist,
+            format!("topic[{topic}] not exist, apply first please!"),
+        ));
     };
     if !config.perm.readable() {
         return Err(Refusal::new(ResponseCode::NoPermission, format!("topic[{topic}] has no read permission")));
@@ -141,7 +146,8 @@ pub(crate) fn check(
     let queue = u32::try_from(queue_id).ok();
     if let Some(queue) = queue {
         if queue >= config.read_queues {
-            let remark = format!("queueId {queue} is out of range: topic[{topic}] has {} read queues", config.read_queues);
+            let remark =
+                format!("queueId {queue} is out of range: topic[{topic}] has {} read queues", config.read_queues);
             return Err(Refusal::new(ResponseCode::InvalidParameter, remark));
         }
         if config.shard_of(queue) != Some(shard.id) {
@@ -266,13 +272,14 @@ fn answer(shard: &mut Shard, ask: &Ask<'_>, wish: &Wish<'_>, batch: Batch, out: 
 
 /// The bytes of a cold pop came. If they did not, its messages become visible again in their time.
 pub(crate) fn read(plan: &ReadPlan, popped: &Popped, result: Result<&[u8], DiskError>, out: &mut Effects) {
-    let records = result.ok().and_then(|bytes| {
-        (0..plan.records()).map(|n| plan.record(n, bytes).ok()).collect::<Option<Vec<&[u8]>>>()
-    });
+    let records = result
+        .ok()
+        .and_then(|bytes| (0..plan.records()).map(|n| plan.record(n, bytes).ok()).collect::<Option<Vec<&[u8]>>>());
     let _ = match records {
         Some(records) => popped.send(&records, out),
         None => {
-            let remark = "the messages could not be read from disk; they are delivered when their invisible time is over";
+            let remark =
+                "the messages could not be read from disk; they are delivered when their invisible time is over";
             out.refuse(&popped.to, &Refusal::new(ResponseCode::SystemError, remark))
         }
     };

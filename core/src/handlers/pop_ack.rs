@@ -78,7 +78,10 @@ fn find(
 ) -> Result<Found, Refusal> {
     let topic = receipt.source.topic(group, topic);
     let Some(config) = shard.metadata.topics.get(&topic) else {
-        return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{topic}] not exist, apply first please!")));
+        return Err(Refusal::new(
+            ResponseCode::TopicNotExist,
+            format!("topic[{topic}] not exist, apply first please!"),
+        ));
     };
     let queue = u32::try_from(queue_id).ok().filter(|queue| *queue < config.queues());
     let Some(queue) = queue else {
@@ -98,7 +101,8 @@ fn find(
     let line = shard.pop.lines.find(slot, group);
     let found = line.map(|line| Found { line, shown: shard.pop.lines.shown(line, offset as u64, receipt.pop_time) });
     found.filter(|found| found.shown != Shown::Unknown).ok_or_else(|| {
-        let remark = format!("offset {offset} of queue {queue} was not popped with this receipt; it will be delivered again");
+        let remark =
+            format!("offset {offset} of queue {queue} was not popped with this receipt; it will be delivered again");
         Refusal::new(ResponseCode::NoMessage, remark)
     })
 }
@@ -168,7 +172,8 @@ pub(crate) fn batch_part(
     out: &mut Effects,
 ) -> Result<Option<Part>, Refusal> {
     let request: BatchAckRequest = bodies::decode(ask.command.body).map_err(|error| malformed(&error))?;
-    let batches = request.acks.iter().map(|ack| Ok((ack, source_of(ack)?, ack.bits().map_err(|error| malformed(&error))?)));
+    let batches =
+        request.acks.iter().map(|ack| Ok((ack, source_of(ack)?, ack.bits().map_err(|error| malformed(&error))?)));
     let batches = batches.collect::<Result<Vec<_>, Refusal>>()?;
     for (ack, source, bits) in batches {
         take_batch(shard, ask.now, ack, source, &bits, out)?;
@@ -201,7 +206,9 @@ pub(crate) fn batch_merge(to: &ReplyTo, parts: Vec<Part>, out: &mut Effects) {
     let good = parts.iter().filter(|part| matches!(part, Part::Count(_))).count() as u64;
     let _ = match wanted == Some(good) {
         true => out.done(to),
-        false => out.refuse(to, &Refusal::new(ResponseCode::SystemBusy, "not every ack could be stored; send them again")),
+        false => {
+            out.refuse(to, &Refusal::new(ResponseCode::SystemBusy, "not every ack could be stored; send them again"))
+        }
     };
 }
 

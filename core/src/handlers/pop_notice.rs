@@ -8,8 +8,8 @@ use ringmq_protocol::headers::pop::{NotificationHeader, NotificationReply, Polli
 use super::pop::{check, deadline, slots};
 use super::pop_wait::{self, Stay, Stayed};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
-use crate::event::ShardId;
 use crate::event::GatherId;
+use crate::event::ShardId;
 use crate::gather::Part;
 use crate::map::hash_parts;
 use crate::shard::Shard;

@@ -126,7 +126,9 @@ fn pick_lane(shard: &mut Shard, now: Now, wish: &Wish<'_>, lane: &Lane, batch: &
     }
     let most = wish.max.min(batch.messages + pop.lines.room_out());
     if most == batch.messages {
-        return Err(busy(format!("{POP_OUT_MAX} popped messages are not acknowledged on this shard; acknowledge some")));
+        return Err(busy(format!(
+            "{POP_OUT_MAX} popped messages are not acknowledged on this shard; acknowledge some"
+        )));
     }
     let committed = offsets.find_group(wish.group).and_then(|group| offsets.get(lane.slot, group).committed);
     let mut found = Found { next: line.next.max(committed.unwrap_or(0).max(0) as u64), picks: Vec::new(), full: false };
@@ -236,7 +238,9 @@ fn line_of(shard: &mut Shard, now: Now, wish: &Wish<'_>, lane: &Lane) -> Result<
         return Ok(id);
     }
     if !pop.lines.has_room() {
-        return Err(busy(format!("{POP_LINES_MAX} pairs of group and queue are popped on this shard, the most it may")));
+        return Err(busy(format!(
+            "{POP_LINES_MAX} pairs of group and queue are popped on this shard, the most it may"
+        )));
     }
     let first = queue.entry(queue.min());
     let young = first.is_none_or(|first| log.appended().0 - first.position.0 <= YOUNG_QUEUE_BYTES);

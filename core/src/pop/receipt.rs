@@ -128,7 +128,10 @@ mod tests {
     fn a_receipt_reads_back() {
         let text = "7 1700000000000 60000 0 1 broker-a 3 9";
         let receipt = Receipt::parse(text).unwrap();
-        assert_eq!((receipt.source, receipt.broker, receipt.queue, receipt.offset), (Source::RetryV1, "broker-a", 3, 9));
+        assert_eq!(
+            (receipt.source, receipt.broker, receipt.queue, receipt.offset),
+            (Source::RetryV1, "broker-a", 3, 9)
+        );
         assert_eq!(receipt.text(), text);
         assert_eq!(Receipt::parse(&[text, " 4711"].concat()), Some(receipt));
     }

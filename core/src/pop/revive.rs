@@ -114,7 +114,8 @@ pub(crate) fn fetched(shard: &mut Shard, now: Now, revival: &Revival, record: Op
         return;
     }
     let parsed = record.and_then(|record| RecordRef::parse(record).ok());
-    let Some(record) = parsed.filter(|record| record.queue_offset() as u64 == *offset && record.check_body().is_ok()) else {
+    let Some(record) = parsed.filter(|record| record.queue_offset() as u64 == *offset && record.check_body().is_ok())
+    else {
         // A disk that failed may do better next time; in the end the queue must get on.
         if popped.times < POP_UNREADABLE_AFTER {
             shard.pop.lines.note_unreadable(*line, *offset);
