@@ -47,10 +47,13 @@ write_conf() { # file, data directory
   printf '%s\n' "listenPort=$PORT" "namesrvListenPort=$NS_PORT" "storePathRootDir=$2" > "$1"
 }
 start_broker() {
+  local before
+  # Its own word counts, not the port: that may still be open in the remains of a killed predecessor.
+  before=$(grep -c 'is ready after' "$RUN/broker.out" 2>/dev/null || true)
   "$MQBROKER" -c "$RUN/broker.conf" >> "$RUN/broker.out" 2>&1 &
   BROKER_PID=$!
-  for _ in $(seq 1 100); do
-    listening "$NS_PORT" && listening "$PORT" && return 0
+  for _ in $(seq 1 200); do
+    [ "$(grep -c 'is ready after' "$RUN/broker.out")" -gt "${before:-0}" ] && return 0
     kill -0 "$BROKER_PID" 2>/dev/null || break
     sleep 0.1
   done
