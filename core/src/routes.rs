@@ -14,7 +14,8 @@ use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::event::{Origin, ShardId};
 use crate::gather;
 use crate::handlers::{
-    assignment, client, config, connection, group_admin, lock, offset, pop, pop_ack, pop_notice, pull, query, reply, runtime, send, send_back, topic_admin, transaction,
+    assignment, client, config, connection, group_admin, lock, offset, pop, pop_ack, pop_notice, pull, query, reply,
+    runtime, send, send_back, topic_admin, transaction,
 };
 use crate::limits::RETRY_TOPIC_MAX;
 use crate::place::{Place, Rule};

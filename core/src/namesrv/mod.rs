@@ -14,6 +14,7 @@ mod tests;
 
 pub use announcement::{Announcement, topic_config};
 pub use kv::{KvConfig, ORDER_TOPIC_CONFIG};
+pub use requests::serves;
 pub use table::{BrokerAddress, RegisterError, Registering, RouteTable};
 
 use std::collections::VecDeque;

@@ -37,58 +37,88 @@ const V3_0_11: i32 = 37;
 const UNIT: i32 = 1;
 const UNIT_SUB: i32 = 2;
 
+macro_rules! requests {
+    ($($code:ident => $serve:expr;)*) => {
+        /// The row of a request code.
+        fn handler(code: RequestCode) -> Option<Handler> {
+            match code {
+                $(RequestCode::$code => Some($serve),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+/// Serves one request.
+type Handler = fn(&mut NameServer, &Ask<'_>, &mut Effects) -> Result<(), Refusal>;
+
+requests! {
+    GetRouteinfoByTopic => route;
+    RegisterBroker => register;
+    UnregisterBroker => unregister;
+    BrokerHeartbeat => heartbeat;
+    QueryDataVersion => data_version;
+    GetBrokerMemberGroup => member_group;
+    GetBrokerClusterInfo => clusters;
+    GetAllTopicListFromNameserver => |server, ask, out| topics(server, ask, |_| true, out);
+    GetUnitTopicList => |server, ask, out| topics(server, ask, |flag| flag & UNIT != 0, out);
+    GetHasUnitSubTopicList => |server, ask, out| topics(server, ask, |flag| flag & UNIT_SUB != 0, out);
+    GetHasUnitSubUnunitTopicList => |server, ask, out| {
+        topics(server, ask, |flag| flag & (UNIT | UNIT_SUB) == UNIT_SUB, out)
+    };
+    GetTopicsByCluster => topics_by_cluster;
+    GetSystemTopicListFromNs => system_topics;
+    DeleteTopicInNamesrv => delete_topic;
+    RegisterTopicInNamesrv => register_topic;
+    WipeWritePermOfBroker => wipe_write_perm;
+    AddWritePermOfBroker => add_write_perm;
+    PutKvConfig => put_kv;
+    GetKvConfig => get_kv;
+    DeleteKvConfig => delete_kv;
+    GetKvlistByNamespace => kv_list;
+    UpdateNamesrvConfig => update_config;
+    GetNamesrvConfig => config;
+}
+
+/// Whether a name server answers this request code.
+#[must_use]
+pub fn serves(code: i32) -> bool {
+    RequestCode::from_i32(code).and_then(handler).is_some()
+}
+
 /// Answers one request, or says why not.
 pub(super) fn serve(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
     let code = RequestCode::from_i32(ask.command.code);
-    match code {
-        Some(RequestCode::GetRouteinfoByTopic) => route(server, ask, out),
-        Some(RequestCode::RegisterBroker) => register(server, ask, out),
-        Some(RequestCode::UnregisterBroker) => unregister(server, ask, out),
-        Some(RequestCode::BrokerHeartbeat) => heartbeat(server, ask, out),
-        Some(RequestCode::QueryDataVersion) => data_version(server, ask, out),
-        Some(RequestCode::GetBrokerMemberGroup) => member_group(server, ask, out),
-        Some(RequestCode::GetBrokerClusterInfo) => {
-            body(&server.table.clusters(ask.origin.local), ask, out);
-            Ok(())
-        }
-        Some(RequestCode::GetAllTopicListFromNameserver) => topics(server, ask, |_| true, out),
-        Some(RequestCode::GetUnitTopicList) => topics(server, ask, |flag| flag & UNIT != 0, out),
-        Some(RequestCode::GetHasUnitSubTopicList) => topics(server, ask, |flag| flag & UNIT_SUB != 0, out),
-        Some(RequestCode::GetHasUnitSubUnunitTopicList) => {
-            topics(server, ask, |flag| flag & (UNIT | UNIT_SUB) == UNIT_SUB, out)
-        }
-        Some(RequestCode::GetTopicsByCluster) => topics_by_cluster(server, ask, out),
-        Some(RequestCode::GetSystemTopicListFromNs) => system_topics(server, ask, out),
-        Some(RequestCode::DeleteTopicInNamesrv) => delete_topic(server, ask, out),
-        Some(RequestCode::RegisterTopicInNamesrv) => register_topic(server, ask, out),
-        Some(RequestCode::WipeWritePermOfBroker) => {
-            let count = write_perm(server, ask, |perm| perm & !perm::WRITE)?;
-            let _ = out.answer(&ask.to(), &WipeWritePermReply { wipe_topic_count: count });
-            Ok(())
-        }
-        Some(RequestCode::AddWritePermOfBroker) => {
-            let count = write_perm(server, ask, |_| perm::READ_WRITE)?;
-            let _ = out.answer(&ask.to(), &AddWritePermReply { add_topic_count: count });
-            Ok(())
-        }
-        Some(RequestCode::PutKvConfig) => put_kv(server, ask, out),
-        Some(RequestCode::GetKvConfig) => get_kv(server, ask, out),
-        Some(RequestCode::DeleteKvConfig) => delete_kv(server, ask, out),
-        Some(RequestCode::GetKvlistByNamespace) => kv_list(server, ask, out),
-        Some(RequestCode::UpdateNamesrvConfig) => update_config(server, ask, out),
-        Some(RequestCode::GetNamesrvConfig) => {
-            let _ = out.answer_body(&ask.to(), server.loaded.lines().as_bytes());
-            Ok(())
-        }
-        _ => Err(Refusal::new(
-            ResponseCode::RequestCodeNotSupported,
-            format!(
-                "request type {} ({}) not supported by a name server",
-                ask.command.code,
-                code.map_or("unknown", RequestCode::name)
-            ),
-        )),
+    if let Some(handler) = code.and_then(handler) {
+        return handler(server, ask, out);
     }
+    let name = code.map_or("unknown", RequestCode::name);
+    Err(Refusal::new(
+        ResponseCode::RequestCodeNotSupported,
+        format!("request type {} ({name}) not supported by a name server", ask.command.code),
+    ))
+}
+
+fn clusters(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+    body(&server.table.clusters(ask.origin.local), ask, out);
+    Ok(())
+}
+
+fn wipe_write_perm(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+    let count = write_perm(server, ask, |perm| perm & !perm::WRITE)?;
+    let _ = out.answer(&ask.to(), &WipeWritePermReply { wipe_topic_count: count });
+    Ok(())
+}
+
+fn add_write_perm(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+    let count = write_perm(server, ask, |_| perm::READ_WRITE)?;
+    let _ = out.answer(&ask.to(), &AddWritePermReply { add_topic_count: count });
+    Ok(())
+}
+
+fn config(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+    let _ = out.answer_body(&ask.to(), server.loaded.lines().as_bytes());
+    Ok(())
 }
 
 fn header<'a, H: Header<'a>>(ask: &Ask<'a>) -> Result<H, Refusal> {
@@ -294,7 +324,7 @@ fn list_is_off(key: &str) -> Refusal {
     Refusal::new(ResponseCode::SystemError, format!("the name server does not list topics ({key}=false)"))
 }
 
-fn topics_by_cluster(server: &NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+fn topics_by_cluster(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
     if !server.loaded.settings.routes.enable_topic_list {
         return Err(list_is_off("enableTopicList"));
     }
@@ -305,7 +335,7 @@ fn topics_by_cluster(server: &NameServer, ask: &Ask<'_>, out: &mut Effects) -> R
     Ok(())
 }
 
-fn system_topics(server: &NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+fn system_topics(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
     let list = TopicList {
         broker_addr: server.table.some_master(ask.origin.local),
         topic_list: server.table.cluster_and_broker_names(),
@@ -380,7 +410,7 @@ fn kv_changed(server: &mut NameServer, namespace: &str) {
     }
 }
 
-fn get_kv(server: &NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+fn get_kv(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
     let KvHeader { namespace, key } = header(ask)?;
     let (namespace, key) = (namespace.to_cow(), key.to_cow());
     let value = server.kv.get(&namespace, &key).ok_or_else(|| {
@@ -390,7 +420,7 @@ fn get_kv(server: &NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), R
     Ok(())
 }
 
-fn kv_list(server: &NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
+fn kv_list(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> Result<(), Refusal> {
     let NamespaceHeader { namespace } = header(ask)?;
     let namespace = namespace.to_cow();
     let table = server

@@ -121,7 +121,15 @@ fn begin(settings: &[(usize, &str)]) -> Result<Play, String> {
         }
     }
     let harness = Harness::with_sizes(shards, &conf, segment, tail);
-    Ok(Play { harness, clients: BTreeMap::new(), opaque: 0, kept: Vec::new(), push: 0, sent: String::new(), setup: Vec::new() })
+    Ok(Play {
+        harness,
+        clients: BTreeMap::new(),
+        opaque: 0,
+        kept: Vec::new(),
+        push: 0,
+        sent: String::new(),
+        setup: Vec::new(),
+    })
 }
 
 impl Play {
