@@ -7,7 +7,7 @@
 //! (`record.rs`), so a recovered log has the list as of its end.
 //!
 //! **Acked once, gone for good.** An ack is answered when its record is durable. A message leaves the list by its ack or by
-//! its copy into the retry topic, which lies on the same shard and stands in the same log before the record of the move:
+//! its copy into the retry topic, which lies on the same shard and stands in the same log, behind a record that announces it:
 //! whatever prefix of the log a crash leaves, an answered ack is in it together with everything it refers to.
 //! Popping itself waits for nothing: a pop that a crash forgot is handed out again.
 //!

@@ -9,9 +9,11 @@
 //!   3 changed  offset u64 | pop time i64 | until i64
 //!   4 reset    next u64
 //!   5 gone
+//!   7 moved    offset u64 | retry topic (u16 length, bytes) | queue u32 | its offset there u64
 //!   6 state    next u64 | per message: offset u64, pop time i64, until i64, ordered u8, times u32
 //! section: per line: length u32 | a record of op 6
 //! ```
+//! A record of op 7 stands before the copy it announces: a log that ends between the two has the message still out.
 //! Pop times are wall milliseconds (clients see them), `until` is steady milliseconds (`delay::steady`).
 
 use std::collections::BTreeMap;
@@ -20,15 +22,34 @@ use ringmq_protocol::wire::Reader;
 
 use super::Pop;
 use super::lines::{Line, Popped};
-use crate::store::{QueueSlot, QueueTable};
+use crate::store::{ConsumeQueue, QueueSlot, QueueTable};
 
 /// One change of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op<'a> {
-    Taken { next: u64, popped: Popped, offsets: &'a [u64] },
-    Done { offsets: &'a [u64] },
-    Changed { offset: u64, pop_time: i64, until_ms: i64 },
-    Reset { next: u64 },
+    Taken {
+        next: u64,
+        popped: Popped,
+        offsets: &'a [u64],
+    },
+    Done {
+        offsets: &'a [u64],
+    },
+    Changed {
+        offset: u64,
+        pop_time: i64,
+        until_ms: i64,
+    },
+    Reset {
+        next: u64,
+    },
+    /// The next message of that queue is this one's copy.
+    Moved {
+        offset: u64,
+        topic: &'a str,
+        queue: u32,
+        at: u64,
+    },
     Gone,
 }
 
@@ -43,6 +64,7 @@ pub fn payload(topic: &str, queue: u32, group: &str, op: &Op<'_>) -> Vec<u8> {
         Op::Done { .. } => DONE,
         Op::Changed { .. } => CHANGED,
         Op::Reset { .. } => RESET,
+        Op::Moved { .. } => MOVED,
         Op::Gone => GONE,
     };
     let mut out = head(code, topic, queue, group);
@@ -61,6 +83,12 @@ pub fn payload(topic: &str, queue: u32, group: &str, op: &Op<'_>) -> Vec<u8> {
             out.extend_from_slice(&until_ms.to_be_bytes());
         }
         Op::Reset { next } => out.extend_from_slice(&next.to_be_bytes()),
+        Op::Moved { offset, topic, queue, at } => {
+            out.extend_from_slice(&offset.to_be_bytes());
+            put_text(&mut out, topic);
+            out.extend_from_slice(&queue.to_be_bytes());
+            out.extend_from_slice(&at.to_be_bytes());
+        }
         Op::Gone => {}
     }
     out
@@ -72,6 +100,7 @@ const CHANGED: u8 = 3;
 const RESET: u8 = 4;
 const GONE: u8 = 5;
 const STATE: u8 = 6;
+const MOVED: u8 = 7;
 
 fn head(code: u8, topic: &str, queue: u32, group: &str) -> Vec<u8> {
     let mut out = vec![code];
@@ -106,6 +135,16 @@ pub struct Progress {
 struct Found {
     next: u64,
     out: BTreeMap<u64, Popped>,
+    moved: BTreeMap<u64, Moved>,
+}
+
+/// A message whose copy should stand in the log.
+#[derive(Debug)]
+struct Moved {
+    popped: Popped,
+    topic: Box<str>,
+    queue: u32,
+    at: u64,
 }
 
 impl Found {
@@ -117,6 +156,7 @@ impl Found {
                 while !reader.is_empty() {
                     let offset = offset(reader).filter(|offset| *offset < self.next)?;
                     let times = self.out.get(&offset).map_or(0, |before| before.times.saturating_add(1));
+                    self.moved.remove(&offset);
                     self.out.insert(offset, Popped { pop_time, until_ms, ordered, times });
                 }
             }
@@ -134,6 +174,14 @@ impl Found {
             RESET => {
                 self.next = offset(reader)?;
                 self.out.clear();
+                self.moved.clear();
+            }
+            MOVED => {
+                let offset = offset(reader)?;
+                let (topic, queue, at) = (take_text(reader)?, reader.i32()? as u32, self::offset(reader)?);
+                if let Some(popped) = self.out.remove(&offset) {
+                    self.moved.insert(offset, Moved { popped, topic, queue, at });
+                }
             }
             STATE => {
                 self.next = offset(reader)?;
@@ -184,12 +232,20 @@ impl Progress {
     /// A topic's queues end here.
     pub fn topic_dropped(&mut self, topic: &str) {
         self.lines.retain(|(name, _, _), _| **name != *topic);
+        // Copies went with their topic.
+        self.lines.values_mut().for_each(|found| found.moved.retain(|_, moved| *moved.topic != *topic));
     }
 
     /// The lines as of the log's end.
     pub fn finish(self, queues: &mut QueueTable) -> Pop {
         let mut pop = Pop::default();
-        for ((topic, queue, group), Found { next, out }) in self.lines {
+        for ((topic, queue, group), Found { next, mut out, moved }) in self.lines {
+            for (offset, Moved { popped, topic, queue, at }) in moved {
+                let copies = queues.find(&topic, queue).and_then(|slot| queues.get(slot)).map_or(0, ConsumeQueue::max);
+                if copies <= at {
+                    out.insert(offset, popped);
+                }
+            }
             // A deleted topic said so in this log, so whatever is left here belongs to a queue that exists.
             let slot: QueueSlot = queues.open(&topic, queue);
             pop.lines.add(Line { topic, queue, slot, group, next, out, attempt: None });
@@ -222,6 +278,7 @@ impl Pop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Entry, Position};
 
     const POPPED: Popped = Popped { pop_time: 100, until_ms: 200, ordered: false, times: 0 };
 
@@ -245,6 +302,22 @@ mod tests {
             assert_eq!((line.next, line.committed(), line.queue), (9, 5, 3));
             assert_eq!(line.out.get(&8), Some(&Popped { pop_time: 150, until_ms: 900, ..POPPED }));
             assert_eq!((line.out.len(), pop.lines.next_due_ms()), (2, Some(200)));
+        }
+    }
+
+    #[test]
+    fn what_was_moved_is_out_until_its_copy_is_there() {
+        for copied in [false, true] {
+            let mut progress = Progress::default();
+            record(&mut progress, &Op::Taken { next: 9, popped: POPPED, offsets: &[5] });
+            record(&mut progress, &Op::Moved { offset: 5, topic: "R", queue: 1, at: 0 });
+            let mut queues = QueueTable::new();
+            let slot = queues.open("R", 1);
+            if copied {
+                queues[slot].push(Entry { position: Position(100), size: 90, tag_hash: 0 }, 7);
+            }
+            let pop = progress.finish(&mut queues);
+            assert_eq!(pop.lines.out(), usize::from(!copied));
         }
     }
 

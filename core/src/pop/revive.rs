@@ -11,13 +11,15 @@ use ringmq_protocol::response_code::ResponseCode;
 use super::lines::{LineId, Popped};
 use super::place;
 use super::receipt::Source;
+use super::record::Op;
 use crate::append::{Flush, Intake};
 use crate::duties::{Duty, Next};
 use crate::effects::Effects;
 use crate::event::Now;
 use crate::fetch::{self, Purpose, Record};
-use crate::handlers::{pop_ack, pop_wait, relay, topic_wait};
+use crate::handlers::{pop_ack, pop_pick, pop_wait, relay, topic_wait};
 use crate::limits::{POP_RETRY_MS, POP_REVIVE_STEP, POP_UNREADABLE_AFTER};
+use crate::pop;
 use crate::shard::Shard;
 use crate::store::{Marks, QueueSlot};
 use crate::topic::{Topic, TopicKind};
@@ -127,7 +129,9 @@ pub(crate) fn fetched(shard: &mut Shard, now: Now, revival: &Revival, record: Op
     match store(shard, now, revival, &record) {
         Some(ResponseCode::Success) => {
             shard.counts.retries += 1;
-            pop_ack::finish(shard, now, *line, *offset);
+            // The record of the move has said so.
+            shard.pop.lines.done(*line, *offset);
+            pop_pick::commit(shard, now, *line);
             // Pops that wait for the topic do not know a retry topic yet that was just made.
             pop_wait::wake_slot(shard, now, *slot, out);
         }
@@ -160,8 +164,16 @@ fn store(shard: &mut Shard, now: Now, revival: &Revival, record: &RecordRef<'_>)
         ..relay::message_of(record, properties)
     };
     let marks = Marks::of(record.properties());
+    let Revival { line, offset, popped, .. } = revival;
+    let at = shard.queues[slot].max();
+    pop::write(shard, now, *line, &Op::Moved { offset: *offset, topic: &topic, queue, at }).ok()?;
     match Intake::of(shard).append(now, slot, &mut message, &marks, flush) {
         Ok(_) => Some(ResponseCode::Success),
-        Err(refusal) => Some(refusal.code),
+        Err(refusal) => {
+            // It stays out. If the log does not take this either, it takes nothing more before the next start.
+            let next = shard.pop.lines[*line].next;
+            let _ = pop::write(shard, now, *line, &Op::Taken { next, popped: *popped, offsets: &[*offset] });
+            Some(refusal.code)
+        }
     }
 }
