@@ -81,20 +81,21 @@ impl Process {
     fn greeted(mut command: Command, ports: Ports) -> Result<Process, Stopped> {
         // Log lines go where the test's own output goes.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let mut child = command.spawn().expect("the binary was built");
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut greeting = String::new();
+        let child = command.spawn().expect("the binary was built");
+        let mut process = Process { child, ports, greeting: String::new() };
+        let mut lines = BufReader::new(process.child.stdout.take().expect("it is piped"));
+        let greeting = &mut process.greeting;
         loop {
             let start = greeting.len();
-            let read = lines.read_line(&mut greeting).expect("a pipe can be read");
+            let read = lines.read_line(greeting).expect("a pipe can be read");
             if read == 0 {
-                let status = child.wait().expect("it is our child");
-                return Err(Stopped { code: status.code(), signal: status.signal(), said: greeting });
+                let status = process.child.wait().expect("it is our child");
+                return Err(Stopped { code: status.code(), signal: status.signal(), said: process.greeting.clone() });
             }
             // The next command to try is the last line of the greeting.
             if greeting[..start].contains(READY) && greeting[start..].trim_start().starts_with("try") {
-                child.stdout = Some(lines.into_inner());
-                return Ok(Process { child, ports, greeting });
+                process.child.stdout = Some(lines.into_inner());
+                return Ok(process);
             }
         }
     }
