@@ -197,6 +197,11 @@ impl World {
             }
             Step::Change { which, ms } => {
                 if let Some(held) = self.held.iter().rev().nth(which).cloned() {
+                    // From now on the old receipt, and all others of that message, are good for the shorter time only.
+                    let until = self.harness.now.mono_us + ms * 1_000;
+                    for other in self.held.iter_mut().filter(|other| other.n == held.n) {
+                        other.until = other.until.min(until);
+                    }
                     self.finish(200_053, &held, Some(ms));
                 }
             }
