@@ -6,6 +6,7 @@ import java.io.UncheckedIOException;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
@@ -35,6 +36,13 @@ final class Rebalancing {
             }
         }
         return ids;
+    }
+
+    /** Whether the consumer has been given the topic to pop from (5.x only, hence by name). */
+    static boolean popsFrom(DefaultMQPushConsumer consumer, String topic) throws ReflectiveOperationException {
+        Object rebalance = consumer.getDefaultMQPushConsumerImpl().getRebalanceImpl();
+        Map<?, ?> table = (Map<?, ?>) rebalance.getClass().getMethod("getPopProcessQueueTable").invoke(rebalance);
+        return table.keySet().stream().anyMatch(queue -> ((MessageQueue) queue).getTopic().equals(topic));
     }
 
     /** Waits until the given consumers hold all queues between them, none twice, each its fair share. */
