@@ -92,7 +92,9 @@ async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hos
     let Opened { shard, report, next_checkpoint } = opened;
     let id = plan.id;
     let fails = |error: DiskError| disk_refused(&plan.directory, io::Error::from_raw_os_error(error.errno));
-    never_poll(&plan.directory).await.map_err(fails)?;
+    if let WriteMode::Direct = plan.mode {
+        never_poll(&plan.directory).await.map_err(fails)?;
+    }
     let directory = plan.directory.clone();
     let disk = Rc::new(Disk::new(id, directory, plan.options.layout, plan.mode, queues, next_checkpoint));
     disk.resume(&shard).await.map_err(fails)?;
