@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 
 use ringmq_e2e::{Client, Ports, Process, process};
 
@@ -48,6 +49,47 @@ fn a_broker_greets_stops_and_finds_everything_again() {
         messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()).collect();
     assert_eq!(bodies, ["message 1", "message 3", "message 5", "message 7", "message 9"]);
     assert_eq!(client.send("again", 1, b"more").unwrap().unwrap().offset, 5);
+}
+
+/// A mounted file system in memory that refuses O_DIRECT; unmounted at the end, whatever happens.
+struct Ramfs(tempfile::TempDir);
+
+impl Ramfs {
+    /// `None` where mounting is not allowed.
+    fn mount() -> Option<Ramfs> {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "ramfs", "none"]).arg(dir.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Ramfs(dir))
+    }
+}
+
+impl Drop for Ramfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_file_system_without_direct_writes_is_written_through_the_cache_and_said_so() {
+    let Some(ramfs) = Ramfs::mount() else {
+        println!("mounting a ramfs is not allowed here: nothing was tried");
+        return;
+    };
+    let root = ramfs.0.path().join("store");
+    let ports = Ports::free();
+    let settings = ["mappedFileSizeCommitLog=16777216"];
+    let broker = Process::start(&root, ports, &settings);
+    assert!(broker.greeting.contains("refuses O_DIRECT"), "{}", broker.greeting);
+    let mut client = Client::connect(ports.broker).unwrap();
+    client.create_topic("cached", 1, "+flush.type=SYNC").unwrap().unwrap();
+    assert_eq!(client.send("cached", 0, b"kept").unwrap().unwrap().offset, 0);
+    broker.kill();
+
+    let broker = Process::start(&root, ports, &settings);
+    let mut client = Client::connect(ports.broker).unwrap();
+    let messages = client.pull("cached", 0, 0).unwrap().unwrap();
+    assert_eq!(messages[0].body, b"kept");
+    assert_eq!(broker.stop().code, Some(0));
 }
 
 #[test]
