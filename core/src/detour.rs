@@ -36,7 +36,7 @@ const UNWANTED: &[&str] = &[
 ];
 
 /// The same where a delay level makes the timer properties void.
-const UNWANTED_AND_TIMERS: &[&str] = &[
+pub(crate) const UNWANTED_AND_TIMERS: &[&str] = &[
     names::MSG_REGION,
     names::TRACE_ON,
     names::CLUSTER,

@@ -6,7 +6,6 @@
 
 use ringmq_protocol::command::Command;
 use ringmq_protocol::frame;
-use ringmq_protocol::headers::send::SendHeader;
 
 use crate::effects::{Ask, Effects, Refusal};
 use crate::event::{Now, PeerMessage, ShardId};
@@ -149,14 +148,4 @@ fn drop_topic(shard: &mut Shard, now: Now, name: &str, out: &mut Effects) {
         // The queue is gone: whoever waits for it is told.
         handlers::pull::wake(shard, now, slot, out);
     }
-}
-
-/// The header of a send, for those who only have its frame.
-pub fn send_header(bytes: &[u8], then: impl FnOnce(&SendHeader<'_>)) {
-    use ringmq_protocol::header::Header;
-    with_command(bytes, |command| {
-        if let Ok(header) = SendHeader::decode(&command.ext) {
-            then(&header);
-        }
-    });
 }

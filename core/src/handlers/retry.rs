@@ -16,27 +16,13 @@ use super::stamp::{self, Found};
 use super::{send, subscription, topic_wait};
 use crate::delay::wish;
 use crate::detour::Extra;
+use crate::detour::UNWANTED_AND_TIMERS;
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::group::Group;
 use crate::shard::Shard;
 
 /// From this client version on the header's maxReconsumeTimes counts (V3_4_9).
 pub(crate) const OWN_MAX_SINCE: i32 = 121;
-
-/// What is dropped from the properties of a message that is to be retried.
-const UNWANTED: &[&str] = &[
-    names::MSG_REGION,
-    names::TRACE_ON,
-    names::CLUSTER,
-    names::POP_CK,
-    names::WAIT,
-    names::REAL_TOPIC,
-    names::REAL_QID,
-    names::TIMER_OUT_MS,
-    names::TIMER_DELAY_SEC,
-    names::TIMER_DELAY_MS,
-    names::TIMER_DELIVER_MS,
-];
 
 /// The same for a dead letter, which is not delayed.
 const UNWANTED_AND_DELAY: &[&str] = &[
@@ -82,7 +68,7 @@ pub(crate) fn send(
         return topic_wait::wait_for_own(shard, ask, topic, out);
     };
     shard.counts.retries += 1;
-    pass_on(shard, ask, header, topic, queue_id, UNWANTED, out)
+    pass_on(shard, ask, header, topic, queue_id, UNWANTED_AND_TIMERS, out)
 }
 
 /// Whether the message has been tried more often than its group allows. A group that holds queue locks consumes in order

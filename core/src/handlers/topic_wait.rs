@@ -25,15 +25,8 @@ pub(crate) fn wait(
     topic: &str,
     out: &mut Effects,
 ) -> Result<Answer, Refusal> {
-    let deadline = ask.wait_until.unwrap_or_else(|| ask.now.after_ms(PARKED_MAX_MS));
-    if deadline <= ask.now.mono_us {
-        return Err(Refusal::new(
-            ResponseCode::TopicNotExist,
-            format!("topic[{topic}] not exist, and creating it took more than {PARKED_MAX_MS} ms; send again"),
-        ));
-    }
-    let is_first = !shard.parked.holds_topic(topic);
-    let parked = park(shard, ask, topic, deadline)?;
+    let late = || format!("topic[{topic}] not exist, and creating it took more than {PARKED_MAX_MS} ms; send again");
+    let (parked, is_first) = stand_in_line(shard, ask, topic, late)?;
     if is_first {
         let wish = TopicWish {
             topic: topic.into(),
@@ -59,19 +52,27 @@ pub(crate) fn wait_for_own(
     topic: &str,
     out: &mut Effects,
 ) -> Result<Answer, Refusal> {
-    let deadline = ask.wait_until.unwrap_or_else(|| ask.now.after_ms(PARKED_MAX_MS));
-    if deadline <= ask.now.mono_us {
-        return Err(Refusal::new(
-            ResponseCode::TopicNotExist,
-            format!("topic[{topic}] could not be created within {PARKED_MAX_MS} ms; try again"),
-        ));
-    }
-    let is_first = !shard.parked.holds_topic(topic);
-    let parked = park(shard, ask, topic, deadline)?;
+    let late = || format!("topic[{topic}] could not be created within {PARKED_MAX_MS} ms; try again");
+    let (parked, is_first) = stand_in_line(shard, ask, topic, late)?;
     if is_first {
         want_own(shard, ask.now, topic, out);
     }
     Ok(parked)
+}
+
+/// Parks a request for its topic unless it has waited its time, and says whether it is the first of the line.
+fn stand_in_line(
+    shard: &mut Shard,
+    ask: &Ask<'_>,
+    topic: &str,
+    late: impl FnOnce() -> String,
+) -> Result<(Answer, bool), Refusal> {
+    let deadline = ask.wait_until.unwrap_or_else(|| ask.now.after_ms(PARKED_MAX_MS));
+    if deadline <= ask.now.mono_us {
+        return Err(Refusal::new(ResponseCode::TopicNotExist, late()));
+    }
+    let is_first = !shard.parked.holds_topic(topic);
+    Ok((park(shard, ask, topic, deadline)?, is_first))
 }
 
 /// Asks for a topic of the broker's own making: a wish that names no topic to copy from.

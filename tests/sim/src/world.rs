@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ringmq_core::event::{DiskError, Input, Now, Origin, ShardId};
+use ringmq_core::event::{DiskError, Input, Origin, ShardId};
 use ringmq_core::harness::{Harness, Received};
 use ringmq_core::store::recovery::{RangeOf, ReadRange};
 use ringmq_core::store::{Checkpoint, IndexBuild, Urge};
@@ -540,11 +540,6 @@ impl World {
                 Ok(())
             }
         }
-    }
-
-    /// The simulated time.
-    pub fn now(&self) -> Now {
-        self.harness.now
     }
 }
 
