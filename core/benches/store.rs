@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use ringmq_core::event::ShardId;
-use ringmq_core::store::recovery::{Found, FoundFile, Malformed, RangeOf};
+use ringmq_core::store::RangeOf;
+use ringmq_core::store::recovery::{Found, FoundFile, Malformed};
 use ringmq_core::store::{
     CommitLog, Entry, IndexBuild, KeyIndex, Layout, LogOptions, Marks, OwnRecord, Position, QueueTable, Recovery, Urge,
     Visitor,

@@ -17,8 +17,9 @@ use crate::handlers;
 use crate::place::Place;
 use crate::settings::{BrokerSettings, Given, Host, load};
 use crate::shard::Shard;
-use crate::store::recovery::{Found, FoundFile, RangeOf, ReadRange};
+use crate::store::recovery::{Found, FoundFile};
 use crate::store::{Checkpoint, IndexBuild, LogOptions, ReadPlan, SegmentBase, Urge, WritePlan};
+use crate::store::{RangeOf, ReadRange};
 
 /// Wall clock of a new harness: 2026-11-21 00:00 UTC.
 pub const START_MS: i64 = 1_795_219_200_000;
@@ -356,9 +357,7 @@ impl Harness {
                 let disk = &self.nodes[usize::from(id.0)].disk;
                 let mut bytes = Vec::new();
                 for range in plan.ranges() {
-                    let wanted =
-                        ReadRange { file: RangeOf::Log(range.segment), offset: range.file_offset, len: range.len };
-                    bytes.extend_from_slice(&disk.read(&wanted));
+                    bytes.extend_from_slice(&disk.read(range));
                 }
                 self.apply(id, Input::Read { id: read, result: Ok(&bytes) });
             }

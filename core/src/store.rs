@@ -13,6 +13,7 @@ pub mod log;
 pub mod own_record;
 #[cfg(test)]
 mod planted;
+pub mod range;
 pub mod read_plan;
 pub mod recovery;
 pub mod segment;
@@ -27,6 +28,7 @@ pub use index::marks::Marks;
 pub use index::queue_table::{QueueSlot, QueueTable};
 pub use log::{AppendRefused, CommitLog, LogOptions, Undurable, Urge, WritePlan};
 pub use own_record::{OwnKind, OwnRecord};
+pub use range::{RangeOf, ReadRange};
 pub use read_plan::ReadPlan;
 pub use recovery::{Recovered, Recovery, RecoveryError, Visitor};
 pub use ringmq_protocol::offset::Position;

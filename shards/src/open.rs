@@ -17,7 +17,8 @@ use ringmq_core::boot::{Knowledge, OpenError, Opened, Opening};
 use ringmq_core::event::{DiskError, ShardId};
 use ringmq_core::metadata::Metadata;
 use ringmq_core::settings::{BrokerSettings, Loaded};
-use ringmq_core::store::recovery::{Found, FoundFile, RangeOf, RecoveryReport};
+use ringmq_core::store::RangeOf;
+use ringmq_core::store::recovery::{Found, FoundFile, RecoveryReport};
 use ringmq_core::store::{Checkpoint, IndexBuild, LogOptions, SegmentBase};
 
 use crate::boot::Refused;

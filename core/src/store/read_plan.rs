@@ -5,17 +5,10 @@
 
 use super::limits::{BLOCK, READ_MERGE_GAP, RECORD_MAX};
 use super::own_record;
-use super::segment::{Layout, SegmentBase};
+use super::range::{RangeOf, ReadRange};
+use super::segment::Layout;
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::record::{MAGIC_V1, MAGIC_V2};
-
-/// Whole blocks of one segment's file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FileRange {
-    pub segment: SegmentBase,
-    pub file_offset: u64,
-    pub len: u64,
-}
 
 /// Where a record lies in the ranges' bytes, laid back to back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +21,7 @@ struct Cut {
 /// What to read, and what it holds. The driver reads all ranges and returns their bytes back to back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadPlan {
-    ranges: Vec<FileRange>,
+    ranges: Vec<ReadRange>,
     cuts: Vec<Cut>,
 }
 
@@ -48,18 +41,19 @@ impl ReadPlan {
             let from = position.0 - segment.0;
             let end = from + u64::from(len);
             assert!(len >= 8 && end <= layout.segment_size(), "a record lies within a segment");
+            let file = RangeOf::Log(segment);
             let (block, block_end) = (from - from % BLOCK, end.next_multiple_of(BLOCK));
             let near = plan.ranges.last_mut().filter(|last| {
-                let reach = last.file_offset + last.len + READ_MERGE_GAP;
-                last.segment == segment && (last.file_offset..=reach).contains(&block)
+                let reach = last.offset + last.len + READ_MERGE_GAP;
+                last.file == file && (last.offset..=reach).contains(&block)
             });
             let range_at = if let Some(last) = near {
                 let start = total - last.len;
-                last.len = last.len.max(block_end - last.file_offset);
+                last.len = last.len.max(block_end - last.offset);
                 total = start + last.len;
-                start + from - last.file_offset
+                start + from - last.offset
             } else {
-                plan.ranges.push(FileRange { segment, file_offset: block, len: block_end - block });
+                plan.ranges.push(ReadRange { file, offset: block, len: block_end - block });
                 total += block_end - block;
                 total - (block_end - block) + from - block
             };
@@ -69,7 +63,7 @@ impl ReadPlan {
     }
 
     /// What to read, in this order.
-    pub fn ranges(&self) -> &[FileRange] {
+    pub fn ranges(&self) -> &[ReadRange] {
         &self.ranges
     }
 
@@ -132,9 +126,10 @@ mod tests {
         }
         let mut out = Vec::new();
         for range in plan.ranges() {
-            assert!(range.len.is_multiple_of(BLOCK) && range.file_offset.is_multiple_of(BLOCK));
-            assert!(range.file_offset + range.len <= SEGMENT);
-            let from = (range.segment.0 + range.file_offset) as usize;
+            assert!(range.len.is_multiple_of(BLOCK) && range.offset.is_multiple_of(BLOCK));
+            assert!(range.offset + range.len <= SEGMENT);
+            let RangeOf::Log(segment) = range.file else { panic!("records lie in the log") };
+            let from = (segment.0 + range.offset) as usize;
             out.extend_from_slice(&disk[from..from + range.len as usize]);
         }
         assert_eq!(out.len() as u64, plan.bytes());

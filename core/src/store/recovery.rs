@@ -19,6 +19,7 @@ use super::index::key_index::KeyIndex;
 use super::index::queue_table::QueueTable;
 use super::limits::{BLOCK, POSITION_END, RECOVERY_READ};
 use super::log::{CommitLog, LogOptions};
+use super::range::{RangeOf, ReadRange};
 use super::segment::{Active, Sealed, SegmentBase};
 
 /// A file of the shard's directory, and how long it is.
@@ -39,33 +40,6 @@ pub struct Found {
     pub partials: Vec<FoundFile>,
     /// The newest intact checkpoint, see [`Checkpoint::newest`].
     pub checkpoint: Option<Checkpoint>,
-}
-
-/// Bytes that recovery wants next. Log ranges are whole blocks unless the file ends earlier; an index is read whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadRange {
-    pub file: RangeOf,
-    pub offset: u64,
-    pub len: u64,
-}
-
-/// Which file of a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RangeOf {
-    Log(SegmentBase),
-    Index(SegmentBase),
-    Partial(SegmentBase),
-}
-
-impl RangeOf {
-    /// The file's name in the shard's directory.
-    pub fn file_name(self) -> String {
-        match self {
-            RangeOf::Log(base) => base.log_name(),
-            RangeOf::Index(base) => base.index_name(),
-            RangeOf::Partial(base) => base.partial_name(),
-        }
-    }
 }
 
 /// What is done next.

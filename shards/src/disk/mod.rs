@@ -16,7 +16,7 @@ use std::rc::{Rc, Weak};
 use glommio::{Latency, Shares, TaskQueueHandle};
 use ringmq_core::event::{DiskError, Input, ReadId, ShardId};
 use ringmq_core::shard::Shard;
-use ringmq_core::store::{Layout, ReadPlan, SegmentBase, Urge, WritePlan};
+use ringmq_core::store::{Layout, RangeOf, ReadPlan, SegmentBase, Urge, WritePlan};
 
 use crate::boot::direct_io::WriteMode;
 use crate::driver::{Driver, Hosted};
@@ -65,6 +65,8 @@ pub struct Disk {
     owner: RefCell<Owner>,
     /// Open segments, oldest first; those that are written to and the most recently read ones.
     open: RefCell<BTreeMap<SegmentBase, Rc<SegmentFile>>>,
+    /// Open indexes.
+    open_indexes: RefCell<BTreeMap<SegmentBase, Rc<SegmentFile>>>,
     /// Segments the log wants, in order; made one at a time.
     wanted: RefCell<VecDeque<SegmentBase>>,
     preparing: Cell<bool>,
@@ -97,6 +99,7 @@ impl Disk {
             queues,
             owner: RefCell::new((Weak::new(), Weak::new())),
             open: RefCell::new(BTreeMap::new()),
+            open_indexes: RefCell::new(BTreeMap::new()),
             wanted: RefCell::new(VecDeque::new()),
             preparing: Cell::new(false),
             made: RefCell::new(None),
@@ -299,9 +302,9 @@ impl Disk {
     async fn read(&self, plan: &ReadPlan) -> Result<Vec<u8>, DiskError> {
         let mut bytes = Vec::with_capacity(plan.bytes() as usize);
         for range in plan.ranges() {
-            let file = self.segment(range.segment).await?;
-            let mut at = range.file_offset;
-            let end = range.file_offset + range.len;
+            let file = self.readable(range.file).await?;
+            let mut at = range.offset;
+            let end = range.offset + range.len;
             while at < end {
                 let len = (end - at).min(limits::READ_CHUNK as u64);
                 let read = file.read(at, len as usize).await?;
@@ -313,6 +316,25 @@ impl Disk {
             }
         }
         Ok(bytes)
+    }
+
+    /// A file to read from. Of indexes as many stay open as of segments.
+    async fn readable(&self, file: RangeOf) -> Result<Rc<SegmentFile>, DiskError> {
+        let base = match file {
+            RangeOf::Log(base) => return self.segment(base).await,
+            RangeOf::Index(base) => base,
+            RangeOf::Partial(_) => unreachable!("a partial index is read by recovery only"),
+        };
+        if let Some(open) = self.open_indexes.borrow().get(&base) {
+            return Ok(open.clone());
+        }
+        let opened = Rc::new(SegmentFile::open(&self.directory.join(base.index_name()), self.mode).await?);
+        let mut open = self.open_indexes.borrow_mut();
+        open.insert(base, opened.clone());
+        while open.len() > limits::OPEN_SEGMENTS {
+            open.pop_first();
+        }
+        Ok(opened)
     }
 
     async fn segment(&self, base: SegmentBase) -> Result<Rc<SegmentFile>, DiskError> {

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use ringmq_core::event::{DiskError, Input, Origin, ShardId};
 use ringmq_core::harness::{Harness, Received};
-use ringmq_core::store::recovery::{RangeOf, ReadRange};
 use ringmq_core::store::{Checkpoint, IndexBuild, Urge};
 use ringmq_protocol::command::Command;
 use ringmq_protocol::frame;
@@ -289,8 +288,7 @@ impl World {
         let (read, plan) = node.reads.remove(self.random.index(node.reads.len())).expect("an index below the length");
         let mut bytes = Vec::new();
         for range in plan.ranges() {
-            let wanted = ReadRange { file: RangeOf::Log(range.segment), offset: range.file_offset, len: range.len };
-            bytes.extend_from_slice(&node.disk.read(&wanted));
+            bytes.extend_from_slice(&node.disk.read(range));
         }
         self.harness.apply(id, Input::Read { id: read, result: Ok(&bytes) });
         self.harness.settle();

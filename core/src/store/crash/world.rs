@@ -9,7 +9,7 @@ use ringmq_protocol::record::{Message, PropertyParts};
 use super::super::files::checkpoint::Section;
 use super::super::index::consume_queue::Entry;
 use super::super::limits::CHUNK;
-use super::super::recovery::RangeOf;
+use super::super::range::RangeOf;
 use super::super::*;
 use super::disk::FakeDisk;
 use super::{Planted, Rng, check};

@@ -7,7 +7,8 @@ use ringmq_protocol::offset::Position;
 use super::super::frame::{FrameHeader, HEADER, MAGIC, UnverifiedFrame};
 use super::super::limits::{BLOCK, IN_FLIGHT_SPAN, WITNESS_SPAN};
 use super::outcome::{RecoveryError, Why};
-use super::{FoundFile, RangeOf, ReadRange, Recovery, Stage};
+use super::{FoundFile, Recovery, Stage};
+use crate::store::range::{RangeOf, ReadRange};
 
 /// Where to look: behind `end` in the `n`-th segment, or at the beginning of one after it.
 pub(super) fn range(segments: &[FoundFile], n: usize, end: u64, look: usize) -> ReadRange {
