@@ -195,6 +195,21 @@ impl ConsumeQueue {
         self.visible
     }
 
+    /// The log has nothing below `position` any more: entries there leave, and `min` moves to the first that remains, or to
+    /// `max`. What leaves was durable, so it counts as visible.
+    pub fn expire_below(&mut self, position: Position) {
+        while let Some(page) = self.pages.front() {
+            let gone = page.entries.partition_point(|entry| entry.position() < position.0);
+            self.min = self.min.max(page.first + gone as u64);
+            if gone < page.entries.len() {
+                break;
+            }
+            self.pages.pop_front();
+        }
+        self.visible = self.visible.max(self.min);
+        assert!(self.min <= self.visible && self.visible <= self.max);
+    }
+
     /// Number of the page `offset` lies in.
     #[inline]
     fn page_of(&self, offset: u64) -> Option<usize> {
@@ -338,6 +353,24 @@ mod tests {
         assert_eq!(queue.entries(9, 5).count(), 0);
         assert_eq!(queue.entries(310, 5).count(), 0);
         assert_eq!(queue.entries(u64::MAX, usize::MAX).count(), 0);
+    }
+
+    #[test]
+    fn what_expires_is_gone_and_offsets_go_on() {
+        let mut queue = queue_of(&[5; 300]);
+        queue.show(310);
+        queue.expire_below(entry(0).position);
+        assert_eq!((queue.min(), queue.max()), (10, 310));
+        for (below, min) in [(130, 140), (127, 140), (256, 266)] {
+            queue.expire_below(entry(below).position);
+            assert_eq!((queue.min(), queue.entry(min - 1), queue.entry(min)), (min, None, Some(entry(min - 10))));
+            assert_eq!(queue.entries(min, 1000).count() as u64, 310 - min);
+            assert_eq!(queue.first_since(0), min);
+        }
+        queue.expire_below(Position(1 << 40));
+        assert_eq!((queue.min(), queue.visible(), queue.max()), (310, 310, 310));
+        assert_eq!(queue.push(entry(300), 5), 310);
+        assert_eq!((queue.min(), queue.entry(310)), (310, Some(entry(300))));
     }
 
     #[test]

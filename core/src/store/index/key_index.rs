@@ -213,6 +213,11 @@ impl KeyIndex {
         }
     }
 
+    /// The log has nothing below `position`, a segment's base, any more: the keys of earlier segments leave.
+    pub fn expire_below(&mut self, position: Position) {
+        while self.segments.pop_front_if(|segment| segment.base.0 < position.0).is_some() {}
+    }
+
     /// Heap bytes held.
     pub fn memory(&self) -> usize {
         self.segments.iter().flat_map(|segment| &segment.runs).map(|run| run.capacity() * size_of::<u64>()).sum()
@@ -252,6 +257,18 @@ mod tests {
         let mut out = Vec::new();
         index.search(1, 1_500..=i64::MAX, Position(1 << 40), 10, &mut out);
         assert_eq!(out, vec![Position(70_000)]);
+    }
+
+    #[test]
+    fn expired_segments_are_forgotten() {
+        let mut index = index();
+        for segment in 0..3 {
+            index.add(1, Position(segment * 65_536 + 100), 1_000);
+        }
+        index.expire_below(Position(65_536));
+        assert_eq!(search(&index, 1, 1 << 40, 10), [131_172, 65_636]);
+        index.expire_below(Position(1 << 40));
+        assert!(search(&index, 1, 1 << 40, 10).is_empty());
     }
 
     proptest! {

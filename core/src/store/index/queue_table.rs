@@ -206,6 +206,11 @@ impl QueueTable {
         }
     }
 
+    /// The log has nothing below `position` any more, see [`ConsumeQueue::expire_below`].
+    pub fn expire_below(&mut self, position: Position) {
+        self.queues_mut().for_each(|queue| queue.expire_below(position));
+    }
+
     /// Every queue, to change: recovery makes all of them visible.
     pub(crate) fn queues_mut(&mut self) -> impl Iterator<Item = &mut ConsumeQueue> + '_ {
         self.slots.iter_mut().filter_map(|slot| slot.queue.as_mut())
