@@ -47,6 +47,7 @@ Examples:
   perfgen e2e -n 127.0.0.1:9876 --topic tail --create --rate 10000 --duration 30
   perfgen null --cpus 0 & perfgen send --broker 127.0.0.1:10911 --cpus 1
   perfgen disk /var/lib/ringmq
+  perfgen topics create --topics 125000 --queues 8
 
 Each command has its own help with more examples: perfgen help send"
 )]
@@ -62,6 +63,7 @@ pub enum Command {
     E2e(E2eArgs),
     Null(NullArgs),
     Disk(DiskArgs),
+    Topics(TopicsArgs),
 }
 
 /// Which broker, which topics.
@@ -369,6 +371,60 @@ pub struct DiskArgs {
     pub json: bool,
 }
 
+/// Create, delete or look up very many topics, with many requests in flight.
+///
+/// The answers to creating and deleting come when the change is stored and known to the whole broker. What memory and
+/// starts cost afterwards is measured by perf/topics.sh.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  a million queues
+    perfgen topics create --server 127.0.0.1:10911 --topics 125000 --queues 8
+    perfgen topics create --server 127.0.0.1:10911 --topics 1000 --queues 1000
+  every route, from the name server, and the end of it all
+    perfgen topics routes --server 127.0.0.1:9876 --topics 125000
+    perfgen topics delete --server 127.0.0.1:10911 --topics 125000")]
+pub struct TopicsArgs {
+    /// What to do with each topic.
+    #[arg(value_enum)]
+    pub work: Work,
+    /// The broker; the name server for routes.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:10911")]
+    pub server: String,
+    /// The front of the topics' names (many-0, many-1 ..).
+    #[arg(long, default_value = "many")]
+    pub topic: String,
+    /// How many topics.
+    #[arg(long, default_value_t = 100_000, value_parser = very_many)]
+    pub topics: usize,
+    /// Number of the first one.
+    #[arg(long, default_value_t = 0)]
+    pub first: usize,
+    /// Queues of each.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub queues: u32,
+    /// Connections, each with a thread.
+    #[arg(short, long, default_value_t = 4, value_parser = connections)]
+    pub connections: usize,
+    /// Requests in flight per connection.
+    #[arg(short = 'f', long, default_value_t = 256, value_parser = in_flight)]
+    pub in_flight: usize,
+    /// How long connecting and an answer may take.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// What `perfgen topics` does.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// UPDATE_AND_CREATE_TOPIC.
+    Create,
+    /// DELETE_TOPIC_IN_BROKER.
+    Delete,
+    /// GET_ROUTEINFO_BY_TOPIC.
+    Routes,
+}
+
 /// Where a consumer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -458,6 +514,11 @@ fn in_flight(text: &str) -> Result<usize, String> {
 
 fn topics(text: &str) -> Result<usize, String> {
     within(text, MAX_TOPICS)
+}
+
+/// Up to what a name server takes.
+fn very_many(text: &str) -> Result<usize, String> {
+    within(text, 4_194_304)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -13,7 +13,7 @@ use crate::route::{self, Targets};
 use crate::run::{self, Outcome, Settings};
 use crate::tally::local_code;
 use crate::workload::puller::Measure;
-use crate::{cli::Messages, disk};
+use crate::{cli::Messages, disk, topics};
 
 /// Carries out what the command line says.
 ///
@@ -26,6 +26,7 @@ pub fn execute(cli: Cli) -> Result<u8, String> {
         Command::E2e(args) => e2e(args),
         Command::Null(args) => null_broker::serve(&args).map(|()| 0),
         Command::Disk(args) => disk::measure(&args).map(|()| 0),
+        Command::Topics(args) => topics::measure(&args).map(|went_well| u8::from(!went_well)),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! From outside in: `cli` says what is wanted, `route` finds the target, `plan` deals the work out to threads,
 //! `run` starts and watches them, `engine` is the loop of one thread, `workload` what it does there, `wire` how
-//! frames are made, `ledger` and `tally` what is counted, `progress` and `report` what is shown. `null_broker` and
-//! `disk` stand alone. It knows the `protocol` crate and nothing else of RingMQ, and has no `unsafe`.
+//! frames are made, `ledger` and `tally` what is counted, `progress` and `report` what is shown. `null_broker`,
+//! `disk` and `topics` stand alone. It knows the `protocol` crate and nothing else of RingMQ, and has no `unsafe`.
 
 #![forbid(unsafe_code)]
 
@@ -22,5 +22,6 @@ pub mod report;
 pub mod route;
 pub mod run;
 pub mod tally;
+pub mod topics;
 pub mod wire;
 pub mod workload;
