@@ -15,7 +15,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if cfg!(debug_assertions) {
-        eprintln!("compare: this is a debug build, its figures would mislead; use: cargo run --release -p ringmq-perf --bin compare");
+        eprintln!(
+            "compare: this is a debug build, its figures would mislead; use: cargo run --release -p ringmq-perf --bin compare"
+        );
         return ExitCode::from(2);
     }
     match compare::run(&args) {

@@ -39,11 +39,17 @@ impl Apache {
             let status = Command::new("mvn")
                 .args(["-B", "-q", "-f"])
                 .arg(&pom)
-                .args(["org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies", "-DincludeScope=runtime", "-DoutputDirectory=."])
+                .args([
+                    "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",
+                    "-DincludeScope=runtime",
+                    "-DoutputDirectory=.",
+                ])
                 .status()
                 .map_err(|error| format!("mvn cannot be started ({error}); install Maven or use --without-apache"))?;
             if !status.success() {
-                return Err(format!("mvn could not fetch the Apache broker {version} ({status}); or use --without-apache"));
+                return Err(format!(
+                    "mvn could not fetch the Apache broker {version} ({status}); or use --without-apache"
+                ));
             }
             std::fs::write(&marker, "").map_err(|error| format!("{}: {error}", marker.display()))?;
         }

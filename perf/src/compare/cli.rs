@@ -38,8 +38,8 @@ pub struct Args {
     #[arg(long)]
     pub list: bool,
     /// Rounds; figures are medians over them.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=99).map(usize::from))]
-    pub rounds: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub rounds: u16,
     /// Seconds each contestant is measured in a round.
     #[arg(long, default_value_t = 3)]
     pub seconds: u32,

@@ -69,7 +69,7 @@ pub struct Contestant {
     paused: Cell<bool>,
 }
 
-/// RingMQ with its own name server, in an empty directory.
+/// RingMQ with its own name server, in an empty directory; without `cpus` on all.
 ///
 /// # Errors
 /// It does not start.
@@ -78,16 +78,16 @@ pub fn ringmq(binary: &Path, directory: &Path, cpus: &[usize]) -> Result<Contest
     make(directory)?;
     let conf = directory.with_extension("conf");
     let listed: Vec<String> = cpus.iter().map(ToString::to_string).collect();
+    let cpus = if cpus.is_empty() { String::new() } else { format!("cpus = {}\n", listed.join(",")) };
     let text = format!(
         "brokerName = ringmq\nbrokerIP1 = 127.0.0.1\nlistenPort = {port}\nnamesrvListenPort = {namesrv}\n\
-         storePathRootDir = {}\ncpus = {}\nfileReservedTime = 72\n",
+         storePathRootDir = {}\n{cpus}",
         directory.display(),
-        listed.join(",")
     );
     std::fs::write(&conf, text).map_err(|error| format!("{} cannot be written: {error}", conf.display()))?;
     let mut command = Command::new(binary);
     command.arg("-c").arg(&conf);
-    // Its executors pin themselves; they need all CPUs allowed to widen to for workloads on all of them.
+    // Its executors pin themselves.
     let broker = spawn(&mut command, &[], &directory.with_extension("log"))?;
     started(Contestant::new(Kind::RingMq, namesrv, vec![broker], &[]), port)
 }

@@ -41,7 +41,7 @@ pub fn measure(stage: &Stage<'_>) -> Result<Vec<ProcessFigures>, String> {
         let since = Instant::now();
         let broker = match kind {
             Kind::Apache(flush) => stage.apache(flush)?,
-            _ => Some(stage.ringmq()?),
+            _ => Some(stage.ringmq(&stage.args.broker_cpus)?),
         };
         let Some(broker) = broker else { continue };
         figures.push(look(stage, &broker, since)?);
@@ -68,7 +68,8 @@ fn look(stage: &Stage<'_>, broker: &Contestant, since: Instant) -> Result<Proces
     std::thread::sleep(IDLE);
     let idle = cpu_time(broker.pid())? - before;
     let idle_mib = resident_mib(broker.pid())?;
-    let cold = stage.perfgen.run(broker, "send -c 16 -f 64 --warmup 0s --duration 10s", "cold", Some(Flush::Async), cpus)?;
+    let cold =
+        stage.perfgen.run(broker, "send -c 16 -f 64 --warmup 0s --duration 10s", "cold", Some(Flush::Async), cpus)?;
     Ok(ProcessFigures {
         kind: broker.kind,
         first_ack,

@@ -31,7 +31,8 @@ impl Machine {
             let line = text.lines().find(|line| line.starts_with(key))?;
             Some(line.split_once(':')?.1.trim().to_owned())
         };
-        let kib = after(&read("/proc/meminfo"), "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
+        let kib =
+            after(&read("/proc/meminfo"), "MemTotal").and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
         Ok(Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             cpu: after(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown".into()),
@@ -47,7 +48,9 @@ impl Machine {
 
 /// Device, type and options of the mount a path lies on: the longest mount point that it begins with.
 fn file_system(mounts: &str, path: &str) -> String {
-    let below = |point: &str| point == "/" || path == point || path.strip_prefix(point).is_some_and(|rest| rest.starts_with('/'));
+    let below = |point: &str| {
+        point == "/" || path == point || path.strip_prefix(point).is_some_and(|rest| rest.starts_with('/'))
+    };
     let rows = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let best = rows.filter(|row| row.len() >= 4 && below(row[1])).max_by_key(|row| row[1].len());
     best.map_or_else(|| "unknown".into(), |row| format!("{} ({})", row[2], row[3]))

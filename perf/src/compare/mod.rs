@@ -80,9 +80,9 @@ impl<'a> Stage<'a> {
         let here = std::env::current_exe().map_err(|error| format!("the own path is unknown: {error}"))?;
         let beside = |name: &str| -> Result<PathBuf, String> {
             let path = here.with_file_name(name);
-            path.exists().then_some(path.clone()).ok_or_else(|| {
-                format!("{} is missing; build it first: cargo build --release", path.display())
-            })
+            path.exists()
+                .then_some(path.clone())
+                .ok_or_else(|| format!("{} is missing; build it first: cargo build --release", path.display()))
         };
         let apache = if args.without_apache { None } else { Some(Apache::fetch(&args.apache_version)?) };
         let perfgen = Perfgen::new(beside("perfgen")?, args);
@@ -94,9 +94,9 @@ impl<'a> Stage<'a> {
         self.data.join(name)
     }
 
-    /// A RingMQ broker with an empty directory.
-    pub fn ringmq(&self) -> Result<Contestant, String> {
-        contestant::ringmq(&self.mqbroker, &self.directory("ringmq"), &self.args.broker_cpus)
+    /// A RingMQ broker with an empty directory; without `cpus` on all.
+    pub fn ringmq(&self, cpus: &[usize]) -> Result<Contestant, String> {
+        contestant::ringmq(&self.mqbroker, &self.directory("ringmq"), cpus)
     }
 
     /// The Apache broker in one flush mode; `None` if the comparison is without it.
@@ -124,7 +124,8 @@ impl<'a> Stage<'a> {
 
     /// One workload on every contestant, round after round.
     fn alternate(&self, workload: &'static Workload, company: &mut [Contestant]) -> Result<Row, String> {
-        let mut own = vec![self.ringmq()?];
+        let broker_cpus = if workload.all_cpus { &[][..] } else { &self.args.broker_cpus };
+        let mut own = vec![self.ringmq(broker_cpus)?];
         if workload.null {
             own.push(contestant::null(self.perfgen.path(), &self.args.broker_cpus)?);
         }
@@ -139,7 +140,7 @@ impl<'a> Stage<'a> {
             contestant.pause()?;
         }
         let mut samples: Vec<(Kind, Vec<Sample>)> = contestants.iter().map(|one| (one.kind, Vec::new())).collect();
-        for round in 0..self.args.rounds {
+        for round in 0..usize::from(self.args.rounds) {
             for turn in 0..contestants.len() {
                 // Another one begins each time: who comes first finds the disk as the last one left it.
                 let at = (turn + round) % contestants.len();

@@ -97,7 +97,8 @@ impl Perfgen {
         let beside = match workload.beside {
             None => None,
             Some(line) => {
-                let topic = if workload.fill.is_some() { workload.name.to_owned() } else { format!("{}-2", workload.name) };
+                let topic =
+                    if workload.fill.is_some() { workload.name.to_owned() } else { format!("{}-2", workload.name) };
                 let group = format!("beside-{round}");
                 Some(Beside(self.start(target, line, &topic, Some(workload.flush), cpus, Some(&group))?))
             }
@@ -147,7 +148,9 @@ impl Perfgen {
                 words.extend(["--flush".into(), flush.name().into()]);
             }
         }
-        if words[0] != "send" && let Some(group) = group {
+        if words[0] != "send"
+            && let Some(group) = group
+        {
             words.extend(["--group".into(), group.into()]);
         }
         if !consumes && !line.contains("--duration") && !line.contains("--count") {
@@ -157,7 +160,9 @@ impl Perfgen {
             let listed: Vec<String> = cpus.iter().map(ToString::to_string).collect();
             words.extend(["--cpus".into(), listed.join(",")]);
         }
-        self.commands.borrow_mut().insert((topic.to_owned(), target.kind.name()), format!("perfgen {}", words.join(" ")));
+        self.commands
+            .borrow_mut()
+            .insert((topic.to_owned(), target.kind.name()), format!("perfgen {}", words.join(" ")));
         words.extend(["--json".into(), "--quiet".into()]);
         Command::new(&self.binary)
             .args(&words)
