@@ -139,14 +139,8 @@ pub(crate) fn not_taken(refused: AppendRefused) -> Refusal {
 /// The refusal of everything that would need the log after it stopped.
 #[cold]
 pub fn stopped(fault: &Fault) -> Refusal {
-    let why = match fault {
-        Fault::Write { error, .. } => format!(
-            "this shard's log stopped when a write failed (errno {}); it accepts nothing until the broker is restarted",
-            error.errno
-        ),
-        Fault::Corrupt { position } => {
-            format!("this shard's log stopped because it is damaged at byte {position}; see the broker's log")
-        }
-    };
-    Refusal::new(ResponseCode::ServiceNotAvailable, why)
+    let remark = format!(
+        "this shard accepts nothing until the broker is restarted: {fault}; what was acknowledged is safe, consumers go on"
+    );
+    Refusal::new(ResponseCode::ServiceNotAvailable, remark)
 }

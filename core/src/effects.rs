@@ -1,7 +1,7 @@
 //! What must now happen outside a shard, as plain data, and the three kinds of no.
 //!
 //! Owns `Effects` (filled by `apply`, drained and reused by the driver), `Ask` and `ReplyTo` (whom an answer goes to),
-//! `Answer` (what a reply waits for), `Refusal` (the client is told no) and `Fault` (this shard cannot go on).
+//! `Answer` (what a reply waits for) and `Refusal` (the client is told no). `Fault` (this shard cannot go on) is its own file.
 //! Never carries any of it out, and never keeps a borrowed byte.
 
 use std::borrow::Cow;
@@ -13,7 +13,8 @@ use ringmq_protocol::header::{Header, HeaderError};
 
 use ringmq_protocol::response_code::ResponseCode;
 
-use crate::event::{ConnId, DiskError, Now, Origin, PeerMessage, ReadId, ShardId};
+use crate::event::{ConnId, Now, Origin, PeerMessage, ReadId, ShardId};
+pub use crate::fault::Fault;
 use crate::reading::Reading;
 use crate::store::{Position, ReadPlan};
 use crate::topic::Registration;
@@ -96,15 +97,6 @@ impl From<HeaderError> for Refusal {
     fn from(error: HeaderError) -> Self {
         Refusal::new(ResponseCode::SystemError, format!("bad request header: {error}"))
     }
-}
-
-/// This shard cannot go on accepting messages; reads go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// A log write failed; what was acknowledged is durable, nothing more will be acknowledged.
-    Write { seq: u64, error: DiskError },
-    /// Bytes below the durable position are not what was written.
-    Corrupt { position: Position },
 }
 
 /// A frame for one connection: `Effects::bytes[start..end]`.

@@ -9,6 +9,7 @@ use ringmq_protocol::command::Command;
 
 use crate::append::Stored;
 use crate::effects::Refusal;
+use crate::fault::Fault;
 use crate::gather::Part;
 use crate::handlers::pop_wait::Walk;
 use crate::handlers::push::ClientPush;
@@ -93,6 +94,8 @@ pub enum Input<'a> {
     Written { seq: u64, result: Result<(), DiskError> },
     /// The bytes of a `ReadPlan`, its ranges back to back.
     Read { id: ReadId, result: Result<&'a [u8], DiskError> },
+    /// The shard's files can take no more, though no write said so (yet): a segment that cannot be made, a directory gone.
+    Lost { fault: Fault },
     /// Another shard has something to say. Messages of one shard arrive in the order it sent them.
     Peer { from: ShardId, message: PeerMessage },
     /// Time passed; the driver says so when [`crate::shard::Shard::next_deadline`] is reached.

@@ -15,6 +15,7 @@ pub mod detour;
 pub mod duties;
 pub mod effects;
 pub mod event;
+pub mod fault;
 pub mod fetch;
 pub mod gather;
 pub mod group;

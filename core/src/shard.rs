@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::counts::Counts;
 use crate::delay::Delay;
 use crate::duties::{Duties, Duty, Next};
-use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
+use crate::effects::{Answer, Ask, Effects, Fault, Refusal, ReplyTo};
 use crate::event::{ConnId, DiskError, Input, Now, Origin, ReadId, ShardId};
 use crate::gather::Gathers;
 use crate::half::Half;
@@ -91,6 +91,11 @@ impl Shard {
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Written { seq, result } => self.written(seq, result, out),
             Input::Read { id, result } => self.read(now, id, result, out),
+            Input::Lost { fault } => {
+                if self.log.stop(fault.clone()) {
+                    self.stopped(fault, out);
+                }
+            }
             Input::Peer { from, message } => peer::apply(self, now, from, message, out),
             Input::Tick => self.tick(now, out),
             Input::Stop => handlers::offset::write_all(self, now),
@@ -160,11 +165,17 @@ impl Shard {
         if let Err(fault) = self.log.complete(seq, result)
             && !had_stopped
         {
-            self.waiting.fail(&append::stopped(&fault), out);
-            self.relays.fail(&append::stopped(&fault), out);
-            handlers::pop_ack::fail(self, out);
-            out.fault = Some(fault);
+            self.stopped(fault, out);
         }
+    }
+
+    /// The log has just stopped: everyone who waits for it is told.
+    fn stopped(&mut self, fault: Fault, out: &mut Effects) {
+        let refusal = append::stopped(&fault);
+        self.waiting.fail(&refusal, out);
+        self.relays.fail(&refusal, out);
+        handlers::pop_ack::fail(self, out);
+        out.fault = Some(fault);
     }
 
     fn read(&mut self, now: Now, id: ReadId, result: Result<&[u8], DiskError>, out: &mut Effects) {

@@ -316,7 +316,11 @@ impl Driver {
         if let Some(fault) = out.fault.take()
             && !from.faulted.replace(true)
         {
-            crate::error!("shard {}: {fault:?}; it takes no more messages until a restart, reads go on", from.id.0);
+            let directory = from.disk.directory.display();
+            crate::error!(
+                "shard {} in {directory}: {fault}; it takes no more messages until a restart, reads go on",
+                from.id.0
+            );
         }
         out.clear();
     }

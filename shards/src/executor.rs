@@ -98,6 +98,7 @@ async fn run(plan: ExecutorPlan) {
     let driver = Rc::new(Driver::new(core, hosted, names.map(Names::new), cores, inboxes));
     for hosted in &driver.hosted {
         hosted.disk.attach(&driver, hosted);
+        glommio::spawn_local(hosted.disk.clone().keep_watch()).detach();
     }
     connect(&driver, ends, &census);
     let tasks = [

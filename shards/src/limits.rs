@@ -79,6 +79,10 @@ pub const CHECKPOINT_BYTES: u64 = 128 * 1024 * 1024;
 /// Rest between two checkpoints, so that a shard with a million queues does not write them all the time.
 pub const CHECKPOINT_REST: Duration = Duration::from_secs(5);
 
+/// How often a shard looks whether its directory is still there and writable: an idle broker, too, must not go on as if
+/// all were well with its volume unmounted.
+pub const WATCH_EVERY: Duration = Duration::from_secs(1);
+
 /// Zeros written per step by the task that prepares segments: half a millisecond of disk time.
 pub const FILL_CHUNK: usize = 1024 * 1024;
 

@@ -269,14 +269,12 @@ pub async fn leave(hosted: &Hosted) {
     }
 }
 
-/// Writes a file in place of the one before, on a helper thread.
+/// Writes a file in place of the one before, on a helper thread. The directory is not made: if it is gone, so is what the
+/// file belongs to.
 ///
 /// # Errors
 /// What the file system said.
 pub async fn replace_file(directory: PathBuf, name: String, bytes: Vec<u8>) -> Result<(), DiskError> {
-    let write = move || {
-        fs::create_dir_all(&directory)?;
-        replace::replace(&directory, &name, &bytes)
-    };
+    let write = move || replace::replace(&directory, &name, &bytes);
     glommio::executor().spawn_blocking(write).await.map_err(crate::disk::segment_file::disk_error)
 }

@@ -21,6 +21,7 @@
 //! advance 15s                                time passes, deadlines tick
 //! hold writes                                from now on writes wait for `write`
 //! write | write fails                        completes them
+//! lost                                       the data directory of shard 0 is gone
 //! crash | restart                            starts again from the disk
 //! close C                                    the client goes away
 //! ```
@@ -31,7 +32,8 @@ mod expect;
 
 use std::collections::BTreeMap;
 
-use ringmq_core::event::{DiskError, Origin, ShardId};
+use ringmq_core::event::{DiskError, Input, Origin, ShardId};
+use ringmq_core::fault::{Fault, Loss};
 use ringmq_core::harness::Harness;
 use ringmq_core::store::Urge;
 use ringmq_core::topic::Change;
@@ -171,6 +173,12 @@ impl Play {
                 Ok(())
             }
             "write" => self.write(rest),
+            "lost" => {
+                let fault = Fault::Directory { loss: Loss::Gone };
+                self.harness.apply(ShardId(0), Input::Lost { fault });
+                self.harness.settle();
+                Ok(())
+            }
             "read" => {
                 self.harness.serve_reads();
                 self.harness.settle();

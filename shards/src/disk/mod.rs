@@ -7,6 +7,7 @@
 pub mod replace;
 pub mod segment_file;
 mod upkeep;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +16,7 @@ use std::rc::{Rc, Weak};
 
 use glommio::{Latency, Shares, TaskQueueHandle};
 use ringmq_core::event::{DiskError, Input, ReadId, ShardId};
+use ringmq_core::fault::Fault;
 use ringmq_core::shard::Shard;
 use ringmq_core::store::{Layout, RangeOf, ReadPlan, SegmentBase, Urge, WritePlan};
 
@@ -58,7 +60,7 @@ type Owner = (Weak<Driver>, Weak<Hosted>);
 pub struct Disk {
     id: ShardId,
     /// The shard's directory.
-    directory: PathBuf,
+    pub directory: PathBuf,
     layout: Layout,
     mode: WriteMode,
     queues: DiskQueues,
@@ -169,8 +171,9 @@ impl Disk {
 
     /// When messages that nobody waits for have gathered long enough, microseconds of the monotonic clock.
     pub fn next_deadline(&self, shard: &Shard) -> Option<u64> {
-        // With a write under way its completion is the next occasion.
-        let since = if shard.log.in_flight() == 0 { shard.log.unwritten_since_us() } else { None };
+        // With a write under way its completion is the next occasion; without a segment the next one's.
+        let waits = shard.log.in_flight() == 0 && shard.log.may_write();
+        let since = if waits { shard.log.unwritten_since_us() } else { None };
         since.map(|since| since + gather_us(shard))
     }
 
@@ -223,14 +226,7 @@ impl Disk {
                 let fill = self.clone().fill(base, file);
                 glommio::spawn_local_into(fill, self.queues.preparing).expect("the queue was made").detach();
             }
-            Err(DiskError { errno }) => {
-                crate::error!(
-                    "shard {}: no new segment in {} (errno {errno}); it takes no more messages until a restart, reads go on",
-                    self.id.0,
-                    self.directory.display()
-                );
-                hosted.shard.apply(|shard| shard.log.segment_failed(DiskError { errno }));
-            }
+            Err(error) => driver.happened(&hosted, Input::Lost { fault: Fault::Segment { base, error } }),
         }
         driver.turn.nudge();
     }

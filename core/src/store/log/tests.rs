@@ -144,6 +144,7 @@ fn nothing_is_written_into_a_segment_without_a_file() {
     let mut log = CommitLog::new(LogOptions::new(layout, 1));
     put(&mut log, 100, 1).expect("room in memory");
     assert_eq!(sync(&mut log), None);
+    assert!(!log.may_write());
     assert_eq!(log.wanted_segment(), Some(SegmentBase(0)));
     assert_eq!(log.wanted_segment(), None);
     log.segment_ready(SegmentBase(0));
@@ -152,7 +153,10 @@ fn nothing_is_written_into_a_segment_without_a_file() {
         put(&mut log, 1000, 1).expect("room");
     }
     assert_eq!(log.wanted_segment(), Some(SegmentBase(SEGMENT_MIN)), "the next one is wanted at half");
-    assert!(matches!(log.segment_failed(DiskError { errno: 28 }), Fault::Write { .. }));
+    let fault = Fault::Segment { base: SegmentBase(SEGMENT_MIN), error: DiskError { errno: 5 } };
+    assert!(log.may_write() && log.stop(fault.clone()));
+    assert!(!log.stop(Fault::Corrupt { position: Position(1) }) && !log.may_write());
+    assert_eq!(log.fault(), Some(&fault), "the first one is the reason");
     assert!(matches!(put(&mut log, 10, 1), Err(AppendRefused::Stopped(_))));
 }
 

@@ -173,10 +173,17 @@ impl CommitLog {
         self.ready_to = self.layout.end_of(base);
     }
 
-    /// The file of a wanted segment could not be made: the log stops as after a failed write.
-    pub fn segment_failed(&mut self, error: DiskError) -> Fault {
-        let seq = self.next_seq;
-        self.fault.get_or_insert(Fault::Write { seq, error }).clone()
+    /// Takes nothing any more, for a reason that no write told. `false` if it had stopped before.
+    pub fn stop(&mut self, fault: Fault) -> bool {
+        let stops = self.fault.is_none();
+        self.fault.get_or_insert(fault);
+        stops
+    }
+
+    /// Whether what was appended and not given out could be given out now, if it is urgent: there is a segment for it, and
+    /// the log has not stopped. Otherwise no deadline of it is worth waking for.
+    pub fn may_write(&self) -> bool {
+        self.fault.is_none() && self.layout.segment_of(Position(self.written)).0 < self.ready_to
     }
 
     /// The next segment that is full and durable: time to write its index.
