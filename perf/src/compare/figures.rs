@@ -13,9 +13,6 @@ use super::workloads::Flush;
 /// How long a broker is watched doing nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How long a first send is tried.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What was found.
 #[derive(Debug)]
 pub struct ProcessFigures {
@@ -53,16 +50,8 @@ pub fn measure(stage: &Stage<'_>) -> Result<Vec<ProcessFigures>, String> {
 
 fn look(stage: &Stage<'_>, broker: &Contestant, since: Instant) -> Result<ProcessFigures, String> {
     let cpus = &stage.args.load_cpus;
-    let one = "send -c 1 -f 1 --count 1 --timeout 1s";
-    let first_ack = loop {
-        let sent = stage.perfgen.run(broker, one, "first", Some(Flush::Sync), cpus);
-        if sent.is_ok_and(|sample| sample.errors == 0) {
-            break since.elapsed();
-        }
-        if since.elapsed() > PATIENCE {
-            return Err(format!("{} takes no message after {PATIENCE:?}", broker.kind.name()));
-        }
-    };
+    stage.perfgen.wait_for(broker, cpus)?;
+    let first_ack = since.elapsed();
     std::thread::sleep(Duration::from_secs(2));
     let before = cpu_time(broker.pid())?;
     std::thread::sleep(IDLE);

@@ -133,7 +133,7 @@ impl<'a> Stage<'a> {
         let contestants: Vec<&Contestant> = own.iter().chain(apache).collect();
         let cpus = if workload.all_cpus { &[][..] } else { &self.args.load_cpus };
         for contestant in &contestants {
-            contestant.resume(workload.all_cpus)?;
+            self.wake(contestant, workload, cpus)?;
             if let Some(fill) = workload.fill {
                 self.perfgen.run(contestant, fill, workload.name, Some(workload.flush), cpus)?;
             }
@@ -144,7 +144,7 @@ impl<'a> Stage<'a> {
             for turn in 0..contestants.len() {
                 // Another one begins each time: who comes first finds the disk as the last one left it.
                 let at = (turn + round) % contestants.len();
-                contestants[at].resume(workload.all_cpus)?;
+                self.wake(contestants[at], workload, cpus)?;
                 let sample = self.perfgen.measure(contestants[at], workload, round, cpus);
                 contestants[at].pause()?;
                 let sample = sample?;
@@ -155,6 +155,11 @@ impl<'a> Stage<'a> {
         drop(own);
         self.rest();
         Ok(Row { workload, samples })
+    }
+
+    fn wake(&self, contestant: &Contestant, workload: &Workload, cpus: &[usize]) -> Result<(), String> {
+        contestant.resume(workload.all_cpus)?;
+        if contestant.kind == Kind::Null { Ok(()) } else { self.perfgen.wait_for(contestant, cpus) }
     }
 
     /// Removes what RingMQ wrote; a file system that discards is busy with that for a moment.

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -16,6 +17,9 @@ use crate::report::grouped;
 
 /// Time before the measured part of each run.
 const WARMUP: &str = "1s";
+
+/// How long a broker may take no message after it went on.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What one run gave.
 #[derive(Debug, Clone)]
@@ -130,6 +134,23 @@ impl Perfgen {
         read(self.start(target, line, topic, flush, cpus, None)?, line)
     }
 
+    /// Waits until a message goes through: an Apache broker that was stopped for longer than its name server waits for a
+    /// sign of life is out of the routes until it registers again.
+    ///
+    /// # Errors
+    /// None does within a minute.
+    pub fn wait_for(&self, target: &Contestant, cpus: &[usize]) -> Result<(), String> {
+        let since = Instant::now();
+        loop {
+            match self.run(target, "send -c 1 -f 1 --count 1 --timeout 1s", "ready", None, cpus) {
+                Ok(sample) if sample.errors == 0 => return Ok(()),
+                Err(problem) if since.elapsed() > PATIENCE => return Err(problem),
+                _ if since.elapsed() > PATIENCE => return Err(format!("{} takes no message", target.kind.name())),
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
     fn start(
         &self,
         target: &Contestant,
@@ -168,7 +189,7 @@ impl Perfgen {
             .args(&words)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| format!("perfgen cannot be started: {error}"))
     }
@@ -203,7 +224,13 @@ impl Drop for Beside {
 fn read(child: Child, line: &str) -> Result<Sample, String> {
     let output = child.wait_with_output().map_err(|error| format!("perfgen was lost: {error}"))?;
     let raw = serde_json::from_slice(&output.stdout).ok();
-    raw.and_then(Sample::of).ok_or_else(|| format!("perfgen {line} gave no figures ({})", output.status))
+    raw.and_then(Sample::of).ok_or_else(|| {
+        format!(
+            "perfgen {line} gave no figures ({}): {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+    })
 }
 
 #[cfg(test)]
