@@ -7,6 +7,7 @@ use ringmq_protocol::offset::Position;
 use ringmq_protocol::record::RecordRef;
 
 use crate::control::Control;
+use crate::cold::Cold;
 use crate::delay::{self, Delay};
 use crate::duties::Duty;
 use crate::event::{Now, ShardId};
@@ -254,6 +255,7 @@ impl Shard {
     /// A shard over its storage, with nothing under way.
     pub fn new(id: ShardId, shards: u16, metadata: Metadata, storage: Storage) -> Self {
         let Storage { log, queues, index } = storage;
+        let cold = Cold::new(&log);
         let delay = Delay::new(metadata.settings.delay_levels_ms());
         Shard {
             id,
@@ -267,6 +269,7 @@ impl Shard {
             held: Default::default(),
             parked: Default::default(),
             reads: Default::default(),
+            cold,
             gathers: Default::default(),
             delay,
             half: Default::default(),

@@ -33,6 +33,10 @@ pub struct Counts {
     pub half_given_up: u64,
     /// Popped messages that could not be revived: the log does not have them any more, or not whole.
     pub pops_lost: u64,
+    /// Damaged places found in the log: nothing in them is served.
+    pub frames_damaged: u64,
+    /// Messages that consumers were led past because they lie in such a place.
+    pub messages_damaged: u64,
     /// How fast `messages_in` grows, as of when somebody asked last.
     pub rate_in: Rates,
     /// How fast `messages_out` grows, as of when somebody asked last.

@@ -16,6 +16,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use crate::event::{ConnId, Now, Origin, PeerMessage, ReadId, ShardId};
 pub use crate::fault::Fault;
 use crate::reading::Reading;
+use crate::store::cold::Damage;
 use crate::store::{Position, ReadPlan};
 use crate::topic::Registration;
 
@@ -117,6 +118,8 @@ pub struct Effects {
     pub sends: Vec<Outgoing>,
     /// Messages for other shards. A full ring is the driver's to answer: it keeps them until there is room.
     pub peers: Vec<(ShardId, PeerMessage)>,
+    /// Damaged places of this shard's log that were just found; say so once each, loudly.
+    pub damages: Vec<Damage>,
     /// Cold ranges wanted; each is answered by `Input::Read` with its id, in any order.
     pub reads: Vec<(ReadId, ReadPlan)>,
     /// Connections to close.
@@ -130,11 +133,12 @@ pub struct Effects {
 impl Effects {
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
-        let Effects { bytes, sends, peers, reads, closes, announce, fault } = self;
+        let Effects { bytes, sends, peers, reads, damages, closes, announce, fault } = self;
         bytes.clear();
         sends.clear();
         peers.clear();
         reads.clear();
+        damages.clear();
         closes.clear();
         *announce = None;
         *fault = None;
@@ -142,10 +146,11 @@ impl Effects {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Effects { bytes: _, sends, peers, reads, closes, announce, fault } = self;
+        let Effects { bytes: _, sends, peers, reads, damages, closes, announce, fault } = self;
         sends.is_empty()
             && peers.is_empty()
             && reads.is_empty()
+            && damages.is_empty()
             && closes.is_empty()
             && announce.is_none()
             && fault.is_none()

@@ -1,21 +1,22 @@
 //! Whole records by their positions in the log, wherever they lie.
 //!
-//! Owns the way from a position to the record's bytes: at once for what is resident, after two reads for what is not
-//! (the first tells the size). Positions may come from the network; nothing is believed before it was looked at.
+//! Owns the way from a position to the record's bytes: at once for what is resident, through `cold` for what is not. Positions may come from the network; nothing is believed before it was looked at.
 //! Never decides what the records are for: that is the [`Purpose`].
 
 use ringmq_protocol::record::{RecordRef, peek_size};
+use ringmq_protocol::response_code::ResponseCode;
 
+use crate::cold::{self, Gathered, Got, Use};
 use crate::effects::{Effects, Refusal, ReplyTo};
-use crate::event::{DiskError, GatherId, Now, ShardId};
+use crate::event::{GatherId, Now, ShardId};
 use crate::half::{self, check::Check};
 use crate::handlers::query::{self, Question};
 use crate::handlers::send_back::{self, SendBack};
 use crate::handlers::transaction::{self, End};
 use crate::pop::revive::{self, Revival};
-use crate::reading::Reading;
 use crate::shard::Shard;
-use crate::store::{CommitLog, Position, ReadPlan};
+use crate::store::cold::Damage;
+use crate::store::{CommitLog, Position};
 
 /// A record's bytes, checked to be one record.
 pub type Record = Box<[u8]>;
@@ -46,7 +47,7 @@ pub struct Fetch {
     purpose: Purpose,
     positions: Vec<Position>,
     records: Vec<Option<Record>>,
-    /// Indexes of the positions in the plan under way.
+    /// Indexes of the positions that are being read.
     cold: Vec<usize>,
 }
 
@@ -71,14 +72,13 @@ pub fn fetch(
             cold.push(at);
         }
     }
+    let wanted: Vec<_> = cold.iter().map(|at| (positions[*at], 0)).collect();
     let fetch = Fetch { purpose, positions, records, cold };
-    if fetch.cold.is_empty() {
-        done(shard, now, fetch, out);
+    if wanted.is_empty() {
+        done(shard, now, fetch, None, out);
         return Ok(());
     }
-    let heads = fetch.cold.iter().map(|at| (fetch.positions[*at], HEAD));
-    let plan = ReadPlan::new(log.layout(), heads);
-    shard.reads.start(plan, Reading::Sizes(Box::new(fetch)), out)
+    cold::want(shard, now, wanted, Use::Fetch(Box::new(fetch)), out)
 }
 
 /// Whether `len` bytes from `position` on lie in one segment of the log as it is.
@@ -106,62 +106,46 @@ fn resident(log: &CommitLog, position: Position) -> Option<Record> {
     RecordRef::parse(&bytes).is_ok().then(|| bytes.into())
 }
 
-/// The heads of the cold records came: now their whole bytes are wanted.
-pub fn sizes_read(
-    shard: &mut Shard,
-    now: Now,
-    mut fetch: Box<Fetch>,
-    plan: &ReadPlan,
-    result: Result<&[u8], DiskError>,
-    out: &mut Effects,
-) {
-    let mut wanted = Vec::new();
-    let cold = std::mem::take(&mut fetch.cold);
-    for (n, at) in cold.into_iter().enumerate() {
-        let position = fetch.positions[at];
-        let head = result.ok().and_then(|bytes| plan.bytes_of(n, bytes));
-        let size = head.and_then(|head| peek_size(head).ok()).and_then(|size| u32::try_from(size).ok());
-        if let Some(size) = size.filter(|size| lies_within(&shard.log, position, *size)) {
-            wanted.push((position, size));
-            fetch.cold.push(at);
+/// The cold records came, or did not.
+pub(crate) fn gathered(shard: &mut Shard, now: Now, mut fetch: Fetch, got: &Gathered, out: &mut Effects) {
+    let mut damage = None;
+    for (at, got) in std::mem::take(&mut fetch.cold).into_iter().zip(got.iter()) {
+        if let Got::Damaged(found) = got {
+            damage.get_or_insert(found);
         }
+        let record = got.record().filter(|record| RecordRef::parse(record).is_ok());
+        fetch.records[at] = record.map(Box::from);
     }
-    if wanted.is_empty() {
-        return done(shard, now, *fetch, out);
-    }
-    let plan = ReadPlan::new(shard.log.layout(), wanted);
-    // One read just ended, so there is room for this one.
-    let started = shard.reads.start(plan, Reading::Records(fetch), out);
-    debug_assert!(started.is_ok());
+    done(shard, now, fetch, damage, out);
 }
 
-/// The cold records came.
-pub fn records_read(
-    shard: &mut Shard,
-    now: Now,
-    mut fetch: Fetch,
-    plan: &ReadPlan,
-    result: Result<&[u8], DiskError>,
-    out: &mut Effects,
-) {
-    for (n, at) in std::mem::take(&mut fetch.cold).into_iter().enumerate() {
-        let record = result.ok().and_then(|bytes| plan.record(n, bytes).ok());
-        fetch.records[at] = record.filter(|record| RecordRef::parse(record).is_ok()).map(Box::from);
-    }
-    done(shard, now, fetch, out);
+/// A record that was asked for lies in damage.
+#[cold]
+pub(crate) fn damaged(log: &CommitLog, damage: &Damage) -> Refusal {
+    let layout = log.layout();
+    let remark = format!(
+        "MESSAGE_DAMAGED: the message lies in shard-{:03}/{}, which is damaged",
+        layout.shard().0,
+        damage.place(layout)
+    );
+    Refusal::new(ResponseCode::SystemError, remark)
 }
 
-fn done(shard: &mut Shard, now: Now, fetch: Fetch, out: &mut Effects) {
+fn done(shard: &mut Shard, now: Now, fetch: Fetch, damage: Option<Damage>, out: &mut Effects) {
     let Fetch { purpose, positions, records, cold: _ } = fetch;
     let first = records.first().and_then(Option::as_ref);
     match purpose {
-        Purpose::View { to, offset } => query::viewed(&to, offset, first, out),
+        Purpose::View { to, offset } => match damage {
+            Some(damage) => drop(out.refuse(&to, &damaged(&shard.log, &damage))),
+            None => query::viewed(&to, offset, first, out),
+        },
         Purpose::Query { asker, id, question } => {
-            query::fetched(shard, asker, id, &question, &positions, records, out);
+            let damage = damage.map(|damage| damaged(&shard.log, &damage));
+            query::fetched(shard, asker, id, &question, &positions, records, damage, out);
         }
         Purpose::SendBack(back) => send_back::fetched(shard, now, *back, first, out),
         Purpose::End(end) => transaction::fetched(shard, now, &end, first, out),
         Purpose::Check(check) => half::check::fetched(shard, now, check, first, out),
-        Purpose::Revive(revival) => revive::fetched(shard, now, &revival, first, out),
+        Purpose::Revive(revival) => revive::fetched(shard, now, &revival, first, damage.is_some(), out),
     }
 }

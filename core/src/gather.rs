@@ -22,8 +22,8 @@ use crate::shard::Shard;
 /// One shard's part of an answer.
 #[derive(Debug)]
 pub enum Part {
-    /// Whole records that match, newest first, and how many the client wants at most.
-    Messages { found: Vec<query::Found>, most: usize },
+    /// Whole records that match, newest first, how many the client wants at most, and what lay in damage.
+    Messages { found: Vec<query::Found>, most: usize, damaged: Option<Refusal> },
     /// First and next offset of this shard's queues of a topic.
     TopicOffsets(Vec<(MessageQueue, TopicOffset)>),
     /// Where a group stands on this shard's queues.

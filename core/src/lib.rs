@@ -8,6 +8,7 @@
 
 pub mod append;
 pub mod boot;
+pub mod cold;
 pub mod control;
 pub mod counts;
 pub mod delay;

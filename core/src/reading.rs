@@ -3,30 +3,20 @@
 //! Owns, per wanted read, what to do with its bytes when they come. The ranges themselves went out as a `ReadPlan`.
 //! Never keeps a borrow across the wait: a `Reading` is plain data.
 
-use ringmq_protocol::headers::pull::PullReply;
 use ringmq_protocol::response_code::ResponseCode;
 
-use crate::effects::{Effects, Refusal, ReplyTo};
+use crate::effects::{Effects, Refusal};
 use crate::event::ReadId;
-use crate::fetch::Fetch;
-use crate::handlers::pop::Popped;
 use crate::limits::READS_MAX;
 use crate::map::Map;
-use crate::store::ReadPlan;
+use crate::store::cold::Stretch;
+use crate::store::{Position, ReadPlan};
 
 /// What to do with the bytes of a read.
 #[derive(Debug)]
 pub enum Reading {
-    /// Send the records as the body of this pull answer.
-    Pull { to: ReplyTo, reply: PullReply },
-    /// They are the first bytes of records whose size is not known.
-    Sizes(Box<Fetch>),
-    /// They are records that something waits for.
-    Records(Box<Fetch>),
-    /// Send the records as the body of this pop answer.
-    Pop(Box<Popped>),
-    /// They are delayed messages that are due.
-    Delayed,
+    /// They are a part of the log, for `Cold`; all below `durable` was so when they were asked for.
+    Log { stretch: Stretch, durable: Position },
 }
 
 /// The reads under way.
@@ -48,12 +38,17 @@ impl Reads {
                 format!("{READS_MAX} reads from disk are under way on this shard; ask again"),
             ));
         }
+        self.begin(plan, reading, out);
+        Ok(())
+    }
+
+    /// The same for who keeps to a limit of his own.
+    pub fn begin(&mut self, plan: ReadPlan, reading: Reading, out: &mut Effects) {
         let id = ReadId(self.next);
         self.next += 1;
-        // The driver's copy says what to read, ours where the records lie in it.
+        // The driver's copy says what to read, ours where to find it in the bytes.
         out.reads.push((id, plan.clone()));
         self.readings.insert(id, (plan, reading));
-        Ok(())
     }
 
     /// What a finished read was for; `None` for an id we never gave out or already served.

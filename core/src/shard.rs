@@ -6,6 +6,7 @@
 
 use ringmq_protocol::command::Command;
 
+use crate::cold::{self, Cold};
 use crate::control::Control;
 use crate::counts::Counts;
 use crate::delay::Delay;
@@ -24,7 +25,7 @@ use crate::pop::Pop;
 use crate::reading::{Reading, Reads};
 use crate::store::{CommitLog, KeyIndex, Position, QueueTable};
 use crate::waiting::{Shows, Waiting};
-use crate::{append, delay, fetch, handlers, peer, routes};
+use crate::{append, handlers, peer, routes};
 
 /// The parts of one shard. Handlers take them apart in their first line; there are no getters.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub struct Shard {
     pub held: Held,
     pub parked: Parked,
     pub reads: Reads,
+    /// What of the log was read back, and who waits for more.
+    pub cold: Cold,
     pub gathers: Gathers,
     pub delay: Delay,
     pub half: Half,
@@ -179,13 +182,9 @@ impl Shard {
     }
 
     fn read(&mut self, now: Now, id: ReadId, result: Result<&[u8], DiskError>, out: &mut Effects) {
-        let Some((plan, reading)) = self.reads.take(id) else { return };
+        let Some((_, reading)) = self.reads.take(id) else { return };
         match reading {
-            Reading::Pull { to, reply } => handlers::pull::read(&plan, &to, &reply, result, out),
-            Reading::Sizes(fetch) => fetch::sizes_read(self, now, fetch, &plan, result, out),
-            Reading::Records(fetch) => fetch::records_read(self, now, *fetch, &plan, result, out),
-            Reading::Pop(popped) => handlers::pop::read(&plan, &popped, result, out),
-            Reading::Delayed => delay::deliver::read(self, now, &plan, result),
+            Reading::Log { stretch, durable } => cold::arrived(self, now, stretch, durable, result, out),
         }
     }
 

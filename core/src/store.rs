@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod crash;
+pub mod cold;
 pub mod files;
 pub mod frame;
 pub mod index;

@@ -380,8 +380,7 @@ fn a_message_that_cannot_be_read_is_given_up_alone() {
     while failures < 1 + DELAY_UNREADABLE_AFTER {
         let read = world.harness.nodes[0].reads.pop_front();
         match read {
-            Some((id, plan)) => {
-                assert_eq!(plan.records(), if failures == 0 { 2 } else { 1 });
+            Some((id, _)) => {
                 world.harness.apply(ShardId(0), Input::Read { id, result: Err(DiskError { errno: 5 }) });
                 failures += 1;
             }

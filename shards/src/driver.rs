@@ -310,6 +310,9 @@ impl Driver {
         for (id, plan) in out.reads.drain(..) {
             from.disk.queue_read(id, plan);
         }
+        for damage in out.damages.drain(..) {
+            from.disk.say_damaged(&damage);
+        }
         if let Some(registration) = out.announce.take() {
             self.announce(from, registration);
         }

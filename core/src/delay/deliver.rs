@@ -11,14 +11,14 @@ use ringmq_protocol::response_code::ResponseCode;
 
 use super::schedule::Due;
 use crate::append::{Flush, Intake};
+use crate::cold::{self, Gathered, Got, Use};
 use crate::duties::{Duty, Next};
 use crate::effects::{Effects, Refusal};
-use crate::event::{DiskError, Now};
+use crate::event::Now;
 use crate::handlers::relay;
 use crate::limits::{DELAY_READ_BYTES, DELAY_RETRY_MS, DELAY_STEP, DELAY_UNREADABLE_AFTER};
-use crate::reading::Reading;
 use crate::shard::Shard;
-use crate::store::{Marks, QueueSlot, ReadPlan};
+use crate::store::{Marks, QueueSlot};
 
 /// What became of a due message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,7 @@ fn real_queue<'r>(shard: &mut Shard, record: &RecordRef<'r>) -> Option<(&'r str,
 
 /// Asks for the bytes of the due messages at the front that are not in memory.
 fn read_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
-    let Shard { log, delay, reads, .. } = shard;
+    let Shard { log, delay, .. } = shard;
     let now_ms = delay.clock.now_ms(now);
     let (count_max, mut bytes_left) = if delay.suspicious { (1, u64::MAX) } else { (DELAY_STEP, DELAY_READ_BYTES) };
     let mut batch: Vec<Due> = Vec::new();
@@ -148,37 +148,33 @@ fn read_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
         delay.schedule.take();
         batch.push(due);
     }
-    let plan = ReadPlan::new(log.layout(), batch.iter().map(|due| (due.position, due.size)));
-    if reads.start(plan, Reading::Delayed, out).is_err() {
-        for due in batch {
-            delay.schedule.put_back(due);
+    let spans = batch.iter().map(|due| (due.position, due.size)).collect();
+    delay.reading = Some(batch);
+    if cold::want(shard, now, spans, Use::Delayed, out).is_err() {
+        for due in shard.delay.reading.take().into_iter().flatten() {
+            shard.delay.schedule.put_back(due);
         }
         return Next::At(now.after_ms(DELAY_RETRY_MS));
     }
-    delay.reading = Some(batch);
+    // If all were here, the duty is armed again already.
     Next::WhenArmed
 }
 
-/// The bytes of due messages came, or did not.
-pub fn read(shard: &mut Shard, now: Now, plan: &ReadPlan, result: Result<&[u8], DiskError>) {
+/// The due messages came, or did not.
+pub fn gathered(shard: &mut Shard, now: Now, got: &Gathered) {
     let Some(due) = shard.delay.reading.take() else { return };
-    let next = match result {
-        Ok(bytes) => deliver_read(shard, now, &due, plan, bytes),
-        Err(_) => unreadable(shard, now, &due),
-    };
+    let failed = got.iter().any(|got| matches!(got, Got::Failed(_)));
+    let next = if failed { unreadable(shard, now, &due) } else { deliver_read(shard, now, &due, got) };
     if let Next::At(at) = next {
         shard.duties.arm(Duty::Deliver, at);
     }
 }
 
-fn deliver_read(shard: &mut Shard, now: Now, due: &[Due], plan: &ReadPlan, bytes: &[u8]) -> Next {
+fn deliver_read(shard: &mut Shard, now: Now, due: &[Due], got: &Gathered) -> Next {
     shard.delay.suspicious = false;
     shard.delay.failures = 0;
-    for (n, one) in due.iter().enumerate() {
-        let fate = match plan.record(n, bytes) {
-            Ok(record) => deliver(shard, now, one, record),
-            Err(_) => Fate::Lost,
-        };
+    for (n, (one, got)) in due.iter().zip(got.iter()).enumerate() {
+        let fate = got.record().map_or(Fate::Lost, |record| deliver(shard, now, one, record));
         if let Some(next) = settle(shard, now, *one, fate) {
             for later in &due[n + 1..] {
                 shard.delay.schedule.put_back(*later);

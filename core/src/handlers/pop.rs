@@ -14,16 +14,16 @@ use ringmq_protocol::text::Text;
 
 use super::pop_pick::{self, Batch, Lane, Part, Wish};
 use super::pop_wait::{self, Stay, Stayed};
-use super::{relay, subscription};
+use super::{pop_ack, relay, subscription};
+use crate::cold::{self, Gathered, Got, Use};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
-use crate::event::{DiskError, Now};
+use crate::event::Now;
 use crate::limits::{HOLD_MAX_MS, POP_INVISIBLE_MAX_MS, POP_LATE_MS, POP_MESSAGES_MAX};
 use crate::map::hash_parts;
 use crate::pop::place;
 use crate::pop::receipt::{Infos, ORDERED, Receipt, Source};
-use crate::reading::Reading;
 use crate::shard::Shard;
-use crate::store::{QueueSlot, ReadPlan};
+use crate::store::QueueSlot;
 
 /// One pop in so many looks at the retry topic first (popFromRetryProbability is 20 %).
 const RETRY_FIRST_EVERY: usize = 5;
@@ -33,6 +33,7 @@ const RETRY_FIRST_EVERY: usize = 5;
 pub struct Popped {
     to: ReplyTo,
     topic: Box<str>,
+    group: Box<str>,
     broker: Box<str>,
     pop_time: i64,
     invisible_ms: u64,
@@ -246,6 +247,7 @@ fn answer(shard: &mut Shard, ask: &Ask<'_>, wish: &Wish<'_>, batch: Batch, out: 
     let popped = Popped {
         to: ask.to(),
         topic: wish.topic.into(),
+        group: wish.group.into(),
         broker: shard.metadata.settings.identity.broker_name.as_str().into(),
         pop_time: wall_ms,
         invisible_ms: wish.invisible_ms,
@@ -258,8 +260,12 @@ fn answer(shard: &mut Shard, ask: &Ask<'_>, wish: &Wish<'_>, batch: Batch, out: 
     counts.messages_out += messages as u64;
     counts.bytes_out += spans().map(|(_, size)| u64::from(size)).sum::<u64>();
     if cold == Some(true) {
-        let plan = ReadPlan::new(log.layout(), spans());
-        return Answer::Read(plan, Reading::Pop(Box::new(popped)));
+        let spans = spans().collect();
+        let to = popped.to;
+        return match cold::want(shard, ask.now, spans, Use::Pop(Box::new(popped)), out) {
+            Ok(()) => Answer::Held,
+            Err(refusal) => out.refuse(&to, &refusal),
+        };
     }
     let records = spans().map(|(position, size)| {
         let mut bytes = Vec::with_capacity(size as usize);
@@ -270,19 +276,51 @@ fn answer(shard: &mut Shard, ask: &Ask<'_>, wish: &Wish<'_>, batch: Batch, out: 
     popped.send(&records, out)
 }
 
-/// The bytes of a cold pop came. If they did not, its messages become visible again in their time.
-pub(crate) fn read(plan: &ReadPlan, popped: &Popped, result: Result<&[u8], DiskError>, out: &mut Effects) {
-    let records = result
-        .ok()
-        .and_then(|bytes| (0..plan.records()).map(|n| plan.record(n, bytes).ok()).collect::<Option<Vec<&[u8]>>>());
-    let _ = match records {
-        Some(records) => popped.send(&records, out),
+/// The messages of a cold pop came, or did not. What lies in damage is done with, so that the group gets on; what could not
+/// be read this time becomes visible again when its invisible time is over.
+pub(crate) fn gathered(shard: &mut Shard, now: Now, mut popped: Popped, got: &Gathered, out: &mut Effects) {
+    let mut fates = got.iter();
+    let mut records = Vec::new();
+    let mut damages = Vec::new();
+    for part in &mut popped.parts {
+        let Part { lane, picks } = part;
+        picks.retain(|pick| match fates.next() {
+            Some(Got::Record(record)) => {
+                records.push(record);
+                true
+            }
+            Some(Got::Damaged(damage)) => {
+                damages.push((lane.slot, pick.offset, damage));
+                false
+            }
+            Some(Got::Failed(_) | Got::Nothing) | None => false,
+        });
+    }
+    popped.parts.retain(|part| !part.picks.is_empty());
+    shard.counts.messages_damaged += damages.len() as u64;
+    for (slot, offset, _) in &damages {
+        if let Some(line) = shard.pop.lines.find(*slot, &popped.group) {
+            pop_ack::finish(shard, now, line, *offset);
+        }
+    }
+    if !records.is_empty() {
+        let _ = popped.send(&records, out);
+        return;
+    }
+    let (code, remark) = match damages.first() {
+        Some((_, _, damage)) => {
+            let place = damage.place(shard.log.layout());
+            let (count, shard) = (damages.len(), shard.id.0);
+            let remark = format!("MESSAGE_DAMAGED: {count} messages lie in shard-{shard:03}/{place}, which is damaged");
+            (ResponseCode::PullNotFound, remark)
+        }
         None => {
             let remark =
                 "the messages could not be read from disk; they are delivered when their invisible time is over";
-            out.refuse(&popped.to, &Refusal::new(ResponseCode::SystemError, remark))
+            (ResponseCode::SystemError, remark.to_owned())
         }
     };
+    let _ = out.refuse(&popped.to, &Refusal::new(code, remark));
 }
 
 impl Popped {

@@ -5,10 +5,9 @@
 //! Never waits by itself: a pull that finds nothing is put into `Held`, one that runs ahead of its heartbeat into
 //! `Parked`.
 
-use std::borrow::Cow;
-
 use ringmq_protocol::header::Header;
 use ringmq_protocol::headers::pull::{PullHeader, PullReply};
+use ringmq_protocol::record::RecordRef;
 use ringmq_protocol::request_code::RequestCode;
 use ringmq_protocol::response_code::ResponseCode;
 use ringmq_protocol::tags::TagFilter;
@@ -16,14 +15,15 @@ use ringmq_protocol::{perm, pull_flag};
 
 use super::scan::{self, Scan, Status};
 use super::subscription::{self, Missing, Wanted};
+use crate::cold::{self, Gathered, Got, Use};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
-use crate::event::{DiskError, Now};
+use crate::event::Now;
 use crate::limits::{HOLD_MAX_MS, PULL_MESSAGES_MAX, RETRY_TOPIC_MAX};
 use crate::metadata::Metadata;
 use crate::offsets::{GroupId, QueuePlace};
-use crate::reading::Reading;
 use crate::shard::Shard;
-use crate::store::{QueueSlot, ReadPlan};
+use crate::store::QueueSlot;
+use crate::store::cold::Damage;
 
 /// A checked pull: all that is needed to run it again when a message comes.
 #[derive(Debug, Clone)]
@@ -160,12 +160,7 @@ fn run(shard: &mut Shard, now: Now, pull: Pull, hold_ms: Option<u64>, out: &mut 
     let found = scan::scan(queue, log, &pull, &mut scratch.spans);
     match found {
         Scan::Resident { next } => Ok(answer(shard, &pull, Status::Found, next, out)),
-        Scan::Cold { next } => {
-            let plan = ReadPlan::new(log.layout(), scratch.spans.iter().copied());
-            let reply = reply(shard, &pull, next);
-            count_out(shard, &pull, next);
-            Ok(Answer::Read(plan, Reading::Pull { to: pull.to, reply }))
-        }
+        Scan::Cold { next } => read(shard, now, pull, next, out),
         Scan::Nothing { status, next } => match hold_ms {
             Some(ms) if status.code() == ResponseCode::PullNotFound => hold(shard, now, pull, ms),
             _ => Ok(answer(shard, &pull, status, next, out)),
@@ -230,28 +225,82 @@ fn count_out(shard: &mut Shard, pull: &Pull, next: i64) {
     offsets.pulled(pull.slot, pull.group, next);
 }
 
-/// The bytes of a cold pull came.
-pub fn read(plan: &ReadPlan, to: &ReplyTo, reply: &PullReply, result: Result<&[u8], DiskError>, out: &mut Effects) {
-    let records: Result<Vec<&[u8]>, Cow<'static, str>> = match result {
-        Ok(bytes) => (0..plan.records()).map(|n| plan.record(n, bytes)).collect::<Result<_, _>>().map_err(|damaged| {
-            format!(
-                "the log is damaged at byte {}; skip past offset {} to go on",
-                damaged.position, reply.next_begin_offset
-            )
-            .into()
-        }),
-        Err(error) => Err(format!("the log could not be read (errno {})", error.errno).into()),
+/// A pull whose messages are being read; the next one would start at `next`.
+#[derive(Debug)]
+pub struct ColdPull {
+    pull: Pull,
+    next: i64,
+}
+
+/// Answers with what `scratch.spans` lists, some of it on disk: at once if that was read before.
+fn read(shard: &mut Shard, now: Now, pull: Pull, next: i64, out: &mut Effects) -> Result<Answer, Refusal> {
+    let Shard { log, cold, scratch, .. } = shard;
+    if !cold.has(&scratch.spans, log) {
+        let spans = scratch.spans.clone();
+        cold::want(shard, now, spans, Use::Pull(Box::new(ColdPull { pull, next })), out)?;
+        return Ok(Answer::Held);
+    }
+    let reply = reply(shard, &pull, next);
+    let Shard { cold, log, scratch, .. } = shard;
+    let body = |body: &mut Vec<u8>| scratch.spans.iter().for_each(|(at, len)| cold.copy(log, *at, *len, body));
+    let found = Status::Found;
+    let answer = out.reply(&pull.to, found.code(), Some(found.name()), |fields| reply.encode(fields), body);
+    count_out(shard, &pull, next);
+    Ok(answer)
+}
+
+/// The messages of a cold pull came, or did not. Those before the first that did not are an answer; behind damage the
+/// consumer is sent on with code 20, as the Apache broker does with MESSAGE_WAS_REMOVING: clients go on at
+/// `nextBeginOffset` at once. Code 21 would make them drop what they hold and wait for 10 s and more.
+pub(crate) fn gathered(shard: &mut Shard, now: Now, cold: ColdPull, got: &Gathered, out: &mut Effects) {
+    let ColdPull { pull, next } = cold;
+    let good: Vec<&[u8]> = got.iter().map_while(Got::record).collect();
+    let queue_offset = |record: &[u8]| RecordRef::parse(record).ok().map(|record| record.queue_offset());
+    let Some(first_bad) = got.iter().nth(good.len()) else {
+        return found(shard, &pull, next, &good, out);
     };
-    let _ = match records {
-        Ok(records) => out.reply(
-            to,
-            ResponseCode::Success,
-            Some(Status::Found.name()),
-            |fields| reply.encode(fields),
-            |body| records.iter().for_each(|record| body.extend_from_slice(record)),
-        ),
-        Err(remark) => out.refuse(to, &Refusal { code: ResponseCode::SystemError, remark }),
+    if let Some(behind) = good.last().and_then(|record| Some(queue_offset(record)? + 1)) {
+        return found(shard, &pull, behind, &good, out);
+    }
+    let gone = shard.queues.get(pull.slot).is_none_or(|queue| pull.offset < queue.min() as i64);
+    let refusal = match first_bad {
+        // The log was cut behind the pull: its queue has a word for that.
+        _ if gone => return rerun(shard, now, pull, out),
+        Got::Damaged(damage) => {
+            let lost = got.iter().take_while(|got| matches!(got, Got::Damaged(_))).count();
+            let next = got.iter().nth(lost).and_then(Got::record).and_then(queue_offset).unwrap_or(next);
+            return lead_past(shard, &pull, &damage, lost, next, out);
+        }
+        Got::Failed(error) => format!("the log could not be read (errno {}); pull again", error.errno),
+        Got::Record(_) | Got::Nothing => "the index names no message; mqbroker --check says more".to_owned(),
     };
+    let _ = out.refuse(&pull.to, &Refusal::new(ResponseCode::SystemError, refusal));
+}
+
+/// Sends messages that were read.
+fn found(shard: &mut Shard, pull: &Pull, next: i64, records: &[&[u8]], out: &mut Effects) {
+    let reply = reply(shard, pull, next);
+    let status = Status::Found;
+    let body = |body: &mut Vec<u8>| records.iter().for_each(|record| body.extend_from_slice(record));
+    let _ = out.reply(&pull.to, status.code(), Some(status.name()), |fields| reply.encode(fields), body);
+    let Shard { counts, offsets, .. } = shard;
+    counts.messages_out += records.len() as u64;
+    counts.bytes_out += records.iter().map(|record| record.len() as u64).sum::<u64>();
+    offsets.pulled(pull.slot, pull.group, next);
+}
+
+/// Leads a consumer past damage.
+fn lead_past(shard: &mut Shard, pull: &Pull, damage: &Damage, lost: usize, next: i64, out: &mut Effects) {
+    shard.counts.messages_damaged += lost as u64;
+    let place = damage.place(shard.log.layout());
+    let remark = format!(
+        "MESSAGE_DAMAGED: {lost} messages from offset {} on lie in shard-{:03}/{place}, which is damaged; go on at {next}",
+        pull.offset, shard.id.0
+    );
+    let reply = reply(shard, pull, next);
+    let code = ResponseCode::PullRetryImmediately;
+    let _ = out.reply(&pull.to, code, Some(&remark), |fields| reply.encode(fields), |_| {});
+    shard.offsets.pulled(pull.slot, pull.group, next);
 }
 
 /// Messages became visible on a queue: answers the held pulls that want one of them.

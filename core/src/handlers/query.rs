@@ -116,6 +116,7 @@ pub(crate) fn fetched(
     question: &Question,
     positions: &[Position],
     records: Vec<Option<Record>>,
+    damaged: Option<Refusal>,
     out: &mut Effects,
 ) {
     let here = shard.id;
@@ -125,7 +126,7 @@ pub(crate) fn fetched(
         let (store_timestamp, wire_offset) = (parsed.store_timestamp(), wire_offset(here, *position));
         Some(Found { store_timestamp, wire_offset, record })
     });
-    let part = Part::Messages { found: found.take(question.most).collect(), most: question.most };
+    let part = Part::Messages { found: found.take(question.most).collect(), most: question.most, damaged };
     gather::give_part(shard, asker, id, part, out);
 }
 
@@ -133,10 +134,12 @@ pub(crate) fn fetched(
 pub(crate) fn merge(to: &ReplyTo, parts: Vec<Part>, out: &mut Effects) {
     let mut limit = 0;
     let mut all = Vec::new();
+    let mut lost = None;
     for part in parts {
-        if let Part::Messages { found, most } = part {
+        if let Part::Messages { found, most, damaged } = part {
             limit = most;
             all.extend(found);
+            lost = lost.or(damaged);
         }
     }
     all.sort_by_key(|found| std::cmp::Reverse((found.store_timestamp, found.wire_offset)));
@@ -148,8 +151,8 @@ pub(crate) fn merge(to: &ReplyTo, parts: Vec<Part>, out: &mut Effects) {
         fits
     });
     let Some(newest) = all.first() else {
-        let refusal = Refusal::new(ResponseCode::QueryNotFound, "can not find message, maybe time range not correct");
-        let _ = out.refuse(to, &refusal);
+        let none = || Refusal::new(ResponseCode::QueryNotFound, "can not find message, maybe time range not correct");
+        let _ = out.refuse(to, &lost.unwrap_or_else(none));
         return;
     };
     let reply = QueryMessageReply {
@@ -157,5 +160,7 @@ pub(crate) fn merge(to: &ReplyTo, parts: Vec<Part>, out: &mut Effects) {
         index_last_update_phyoffset: newest.wire_offset,
     };
     let body = |body: &mut Vec<u8>| all.iter().for_each(|found| body.extend_from_slice(&found.record));
-    let _ = out.reply(to, ResponseCode::Success, None, |fields| reply.encode(fields), body);
+    // What lies in damage may have matched, too.
+    let remark = lost.as_ref().map(|lost| &*lost.remark);
+    let _ = out.reply(to, ResponseCode::Success, remark, |fields| reply.encode(fields), body);
 }

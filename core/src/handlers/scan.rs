@@ -54,7 +54,7 @@ impl Status {
 pub enum Scan {
     /// Messages that are all in memory; the next pull starts at `next`.
     Resident { next: i64 },
-    /// Messages that are all to be read from disk.
+    /// Messages of which some are to be read from disk.
     Cold { next: i64 },
     /// None.
     Nothing { status: Status, next: i64 },
@@ -90,12 +90,11 @@ fn collect(queue: &ConsumeQueue, log: &CommitLog, pull: &Pull, spans: &mut Vec<(
     // The caller has checked that the offset is not negative.
     for (offset, entry) in queue.entries(pull.offset as u64, scan_max) {
         if pull.filter.matches(i64::from(entry.tag_hash)) {
-            let is_cold = entry.position < resident_from;
-            // The first message is taken whatever its size; an answer is all from memory or all from disk.
-            if !spans.is_empty() && (bytes + entry.size as usize > PULL_BYTES_MAX || is_cold != cold) {
+            // The first message is taken whatever its size.
+            if !spans.is_empty() && bytes + entry.size as usize > PULL_BYTES_MAX {
                 break;
             }
-            cold = is_cold;
+            cold |= entry.position < resident_from;
             bytes += entry.size as usize;
             spans.push((entry.position, entry.size));
         }

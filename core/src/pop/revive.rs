@@ -108,7 +108,14 @@ fn local_queue(shard: &Shard, source: Source, group: &str, topic: &str) -> Optio
 }
 
 /// The message was read.
-pub(crate) fn fetched(shard: &mut Shard, now: Now, revival: &Revival, record: Option<&Record>, out: &mut Effects) {
+pub(crate) fn fetched(
+    shard: &mut Shard,
+    now: Now,
+    revival: &Revival,
+    record: Option<&Record>,
+    damaged: bool,
+    out: &mut Effects,
+) {
     let Revival { line, slot, offset, popped } = revival;
     let current = shard.pop.lines.get(*line).filter(|line| line.slot == *slot);
     if current.and_then(|line| line.out.get(offset)) != Some(popped) {
@@ -119,7 +126,7 @@ pub(crate) fn fetched(shard: &mut Shard, now: Now, revival: &Revival, record: Op
     let Some(record) = parsed.filter(|record| record.queue_offset() as u64 == *offset && record.check_body().is_ok())
     else {
         // A disk that failed may do better next time; in the end the queue must get on.
-        if popped.times < POP_UNREADABLE_AFTER {
+        if popped.times < POP_UNREADABLE_AFTER && !damaged {
             shard.pop.lines.note_unreadable(*line, *offset);
             return later(shard, now, revival);
         }

@@ -133,6 +133,18 @@ impl UnverifiedFrame {
         let covered = bytes.get(COVERED_FROM..end)?;
         (crc32c::crc32c_append(seed, covered) == self.crc).then_some(self.header)
     }
+
+    /// The same for a frame that lies in several pieces, which are exactly its bytes.
+    pub fn verify_pieces<'b>(&self, seed: u32, pieces: impl Iterator<Item = &'b [u8]>) -> bool {
+        let (mut crc, mut passed, mut skip) = (seed, 0, COVERED_FROM);
+        for piece in pieces {
+            let covered = &piece[skip.min(piece.len())..];
+            crc = crc32c::crc32c_append(crc, covered);
+            skip -= piece.len() - covered.len();
+            passed += piece.len() as u64;
+        }
+        passed == self.header.total() && crc == self.crc
+    }
 }
 
 #[cfg(test)]
@@ -183,6 +195,9 @@ mod tests {
             let frame = UnverifiedFrame::parse(&bytes).expect("a header");
             prop_assert_eq!(frame.verify(SEED, &bytes).expect("intact").position, 4711);
             prop_assert!(frame.verify(SEED, &bytes[..bytes.len() - 1]).is_none());
+            let (front, back) = bytes.split_at(payload.len() / 2);
+            prop_assert!(frame.verify_pieces(SEED, [front, back].into_iter()));
+            prop_assert!(!frame.verify_pieces(SEED, [front, &back[1..]].into_iter()));
         }
 
         #[test]

@@ -60,8 +60,35 @@ pub const RECOVERY_READ: u64 = 4 << 20;
 /// How far behind an invalid frame recovery looks for one that proves it had been durable.
 pub const WITNESS_SPAN: u64 = 8 << 20;
 
-/// Gap between two wanted ranges up to which one larger read is cheaper than two.
-pub const READ_MERGE_GAP: u64 = 64 * 1024;
+/// Unit in which the log is read back and kept: about one frame. A lone record costs two or three of them.
+pub const COLD_CHUNK: u64 = 256 * 1024;
+
+/// Largest single read of the log, bytes: with several under way an NVMe or virtio disk gives all it has.
+pub const COLD_READ_MAX: u64 = 1 << 20;
+
+/// Memory for what was read back, per shard. A frame larger than usual (one record of up to 16 MiB) may exceed it while
+/// it is waited for.
+pub const COLD_BUDGET: u64 = 16 << 20;
+
+/// How far ahead of somebody who reads in order is read: first, and at most.
+pub const COLD_AHEAD_MIN: u64 = 512 * 1024;
+pub const COLD_AHEAD_MAX: u64 = 4 << 20;
+
+/// Readers in order that are told apart, per shard.
+pub const COLD_STREAMS: usize = 8;
+
+/// Log reads under way, per shard, those ahead included.
+pub const COLD_LOADS: usize = 8;
+
+/// Requests that may ask for log bytes at once, per shard; the others wait in line, so that what one needs is not pushed
+/// out by another before it was used.
+pub const COLD_ACTIVE: usize = 8;
+
+/// How far back a known beginning of a frame may lie to walk on from it; beyond, searching is less to read.
+pub const COLD_NEAR: u64 = 512 * 1024;
+
+/// Damaged places remembered per shard; a forgotten one is found (and reported) again.
+pub const COLD_DAMAGES_MAX: usize = 1024;
 
 /// Longest topic name in index and checkpoint, bytes (RETRY_OR_DLQ_TOPIC_MAX_LENGTH).
 pub const TOPIC_NAME_MAX: usize = 255;
@@ -72,3 +99,6 @@ const _: () = assert!(WRITES_MAX as u64 * WRITE_MAX <= IN_FLIGHT_SPAN);
 const _: () = assert!(SEGMENT_MIN.is_multiple_of(BLOCK));
 const _: () = assert!(RECOVERY_READ.is_multiple_of(BLOCK));
 const _: () = assert!(WITNESS_SPAN > 2 * IN_FLIGHT_SPAN);
+const _: () = assert!(COLD_CHUNK.is_multiple_of(BLOCK) && COLD_READ_MAX.is_multiple_of(COLD_CHUNK));
+const _: () = assert!(COLD_ACTIVE as u64 * 4 * COLD_CHUNK <= COLD_BUDGET, "what is waited for fits beside other chunks");
+const _: () = assert!(COLD_AHEAD_MAX <= COLD_BUDGET / 2);

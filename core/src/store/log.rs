@@ -186,6 +186,11 @@ impl CommitLog {
         &self.layout
     }
 
+    /// Where frame checksums begin.
+    pub(crate) fn seed(&self) -> u32 {
+        self.seed
+    }
+
     /// Epoch of the frames this log writes.
     pub fn epoch(&self) -> u32 {
         self.epoch

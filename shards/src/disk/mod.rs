@@ -4,6 +4,7 @@
 //! nothing: the log says what to write and when (`next_write`), core says what to read. A failed write is told to the log,
 //! which takes nothing any more; nothing is ever tried again.
 
+mod reads;
 pub mod replace;
 pub mod segment_file;
 mod upkeep;
@@ -18,7 +19,7 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 use ringmq_core::event::{DiskError, Input, ReadId, ShardId};
 use ringmq_core::fault::Fault;
 use ringmq_core::shard::Shard;
-use ringmq_core::store::{Layout, RangeOf, ReadPlan, SegmentBase, Urge, WritePlan};
+use ringmq_core::store::{Layout, ReadPlan, SegmentBase, Urge, WritePlan};
 
 use crate::boot::direct_io::WriteMode;
 use crate::driver::{Driver, Hosted};
@@ -267,79 +268,12 @@ impl Disk {
     fn enter(&self, base: SegmentBase, file: Rc<SegmentFile>) {
         let mut open = self.open.borrow_mut();
         open.insert(base, file);
-        // The newest ones are written to; of the others the oldest goes. Reads under way keep theirs open.
+        // The newest ones are written to; of the others the oldest goes, but not the one that is about to be read. Reads
+        // under way keep theirs open.
         while open.len() > limits::OPEN_SEGMENTS {
-            open.pop_first();
+            let Some(oldest) = open.keys().copied().find(|open| *open != base) else { break };
+            open.remove(&oldest);
         }
-    }
-
-    /// Takes a cold read in; it runs when its turn comes.
-    pub fn queue_read(self: &Rc<Self>, id: ReadId, plan: ReadPlan) {
-        self.reads.borrow_mut().push_back((id, plan));
-        if self.reading.get() < limits::COLD_READS {
-            self.reading.set(self.reading.get() + 1);
-            glommio::spawn_local_into(self.clone().read_queued(), self.queues.cold_reads)
-                .expect("the queue was made")
-                .detach();
-        }
-    }
-
-    async fn read_queued(self: Rc<Self>) {
-        loop {
-            let Some((id, plan)) = self.reads.borrow_mut().pop_front() else { break };
-            let read = self.read(&plan).await;
-            let Some((driver, hosted)) = self.owner() else { break };
-            driver.happened(&hosted, Input::Read { id, result: read.as_deref().map_err(|&error| error) });
-        }
-        self.reading.set(self.reading.get() - 1);
-    }
-
-    /// Reads the ranges of a plan, laid back to back.
-    async fn read(&self, plan: &ReadPlan) -> Result<Vec<u8>, DiskError> {
-        let mut bytes = Vec::with_capacity(plan.bytes() as usize);
-        for range in plan.ranges() {
-            let file = self.readable(range.file).await?;
-            let mut at = range.offset;
-            let end = range.offset + range.len;
-            while at < end {
-                let len = (end - at).min(limits::READ_CHUNK as u64);
-                let read = file.read(at, len as usize).await?;
-                if read.as_ref().len() as u64 != len {
-                    return Err(DiskError { errno: 0 });
-                }
-                bytes.extend_from_slice(read.as_ref());
-                at += len;
-            }
-        }
-        Ok(bytes)
-    }
-
-    /// A file to read from. Of indexes as many stay open as of segments.
-    async fn readable(&self, file: RangeOf) -> Result<Rc<SegmentFile>, DiskError> {
-        let base = match file {
-            RangeOf::Log(base) => return self.segment(base).await,
-            RangeOf::Index(base) => base,
-            RangeOf::Partial(_) => unreachable!("a partial index is read by recovery only"),
-        };
-        if let Some(open) = self.open_indexes.borrow().get(&base) {
-            return Ok(open.clone());
-        }
-        let opened = Rc::new(SegmentFile::open(&self.directory.join(base.index_name()), self.mode).await?);
-        let mut open = self.open_indexes.borrow_mut();
-        open.insert(base, opened.clone());
-        while open.len() > limits::OPEN_SEGMENTS {
-            open.pop_first();
-        }
-        Ok(opened)
-    }
-
-    async fn segment(&self, base: SegmentBase) -> Result<Rc<SegmentFile>, DiskError> {
-        if let Some(file) = self.open.borrow().get(&base) {
-            return Ok(file.clone());
-        }
-        let file = Rc::new(SegmentFile::open(&self.directory.join(base.log_name()), self.mode).await?);
-        self.enter(base, file.clone());
-        Ok(file)
     }
 }
 

@@ -1,0 +1,317 @@
+//! Those who wait for bytes of the log that are no longer in memory.
+//!
+//! Owns the line of requests, what each has got so far, and which reads are under way. Everyone in the line wants records by
+//! position; whoever's turn it is asks for what he lacks, and every read serves all who wait for it. Never decides what is
+//! believed (`store::cold` does), nor what the records are for: that is the [`Use`].
+
+use std::collections::VecDeque;
+
+use ringmq_protocol::record::{MAGIC_V1, MAGIC_V2, peek_size};
+use ringmq_protocol::response_code::ResponseCode;
+
+use crate::delay;
+use crate::effects::{Effects, Refusal};
+use crate::event::{DiskError, Now};
+use crate::fetch::{self, Fetch};
+use crate::handlers::pop::Popped;
+use crate::handlers::pull::ColdPull;
+use crate::handlers::{pop, pull};
+use crate::limits::READS_MAX;
+use crate::reading::{Reading, Reads};
+use crate::shard::Shard;
+use crate::store::cold::{Damage, LogCache, Look, Stretch};
+use crate::store::limits::{COLD_ACTIVE, COLD_LOADS, COLD_READ_MAX};
+use crate::store::{CommitLog, Position, RangeOf, ReadPlan, ReadRange};
+
+/// What records are wanted for.
+#[derive(Debug)]
+pub enum Use {
+    /// The answer to a pull.
+    Pull(Box<ColdPull>),
+    /// The answer to a pop.
+    Pop(Box<Popped>),
+    /// Delayed messages that are due.
+    Delayed,
+    /// Records by position, for whatever the fetch says.
+    Fetch(Box<Fetch>),
+}
+
+/// What became of one wanted record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Got<'g> {
+    Record(&'g [u8]),
+    /// Its frame is not what was written.
+    Damaged(Damage),
+    /// The disk could not read it.
+    Failed(DiskError),
+    /// There is no record of that size.
+    Nothing,
+}
+
+impl<'g> Got<'g> {
+    /// The record, if it came.
+    pub fn record(self) -> Option<&'g [u8]> {
+        match self {
+            Got::Record(bytes) => Some(bytes),
+            Got::Damaged(_) | Got::Failed(_) | Got::Nothing => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    Record { at: usize, len: usize },
+    Damaged(Damage),
+    Failed(DiskError),
+    Nothing,
+}
+
+/// Wanted records in the order they were wanted.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    bytes: Vec<u8>,
+    cuts: Vec<Cut>,
+}
+
+impl Gathered {
+    /// What became of each.
+    pub fn iter(&self) -> impl Iterator<Item = Got<'_>> {
+        self.cuts.iter().map(|cut| match *cut {
+            Cut::Record { at, len } => Got::Record(&self.bytes[at..at + len]),
+            Cut::Damaged(damage) => Got::Damaged(damage),
+            Cut::Failed(error) => Got::Failed(error),
+            Cut::Nothing => Got::Nothing,
+        })
+    }
+}
+
+/// One request in the line.
+#[derive(Debug)]
+struct Waiter {
+    /// Position and size; size 0 where it is not known.
+    spans: Vec<(Position, u32)>,
+    got: Gathered,
+    /// What it lacks for the next record.
+    need: Stretch,
+    purpose: Use,
+}
+
+/// The cold part of a shard's log, and those who wait for it.
+#[derive(Debug)]
+pub struct Cold {
+    pub cache: LogCache,
+    line: VecDeque<Waiter>,
+    /// Reads under way.
+    loads: Vec<Stretch>,
+}
+
+impl Cold {
+    /// Nobody waits, nothing is held.
+    pub fn new(log: &CommitLog) -> Self {
+        Cold { cache: LogCache::new(*log.layout(), log.seed()), line: VecDeque::new(), loads: Vec::new() }
+    }
+
+    /// Whether all records are in memory and good: then they can be copied out at once. Sizes must be known.
+    pub fn has(&mut self, spans: &[(Position, u32)], log: &CommitLog) -> bool {
+        let mut here =
+            |at: Position, len| at >= log.resident_from() || self.cache.look(at, len, log.durable()) == Look::Here;
+        spans.iter().all(|(at, len)| here(*at, *len))
+    }
+
+    /// Copies a record of which [`Cold::has`] has just said that it is here.
+    pub fn copy(&self, log: &CommitLog, at: Position, len: u32, out: &mut Vec<u8>) {
+        match log.resident(at, len) {
+            Some(pieces) => pieces.append_to(out),
+            None => self.cache.bytes(at, len).for_each(|piece| out.extend_from_slice(piece)),
+        }
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// The log begins at `start` now; see [`LogCache::forget_below`].
+    pub fn forget_below(&mut self, start: Position) {
+        self.cache.forget_below(start);
+    }
+
+    /// Reads what those in front of the line lack, then ahead of who reads in order.
+    fn pump(&mut self, log: &CommitLog, reads: &mut Reads, out: &mut Effects) {
+        for at in 0..self.line.len().min(COLD_ACTIVE) {
+            self.load(self.line[at].need, usize::MAX, log, reads, out);
+        }
+        // What is in the tail is not read; the last chunk below it would be read twice.
+        let end = log.resident_from().min(log.durable());
+        let ahead: Vec<Stretch> = self.cache.ahead().collect();
+        for mut stretch in ahead {
+            stretch.to = stretch.to.min(end.0);
+            self.load(stretch, COLD_LOADS, log, reads, out);
+        }
+    }
+
+    /// Starts the reads for what of `wanted` is neither here nor on its way, while fewer than `most` are under way.
+    fn load(&mut self, wanted: Stretch, most: usize, log: &CommitLog, reads: &mut Reads, out: &mut Effects) {
+        if wanted.from >= wanted.to || self.loads.len() >= most {
+            return;
+        }
+        let durable = log.durable();
+        for stretch in self.cache.missing(wanted, COLD_READ_MAX, durable, &self.loads) {
+            if self.loads.len() >= most {
+                return;
+            }
+            let base = log.layout().segment_of(Position(stretch.from));
+            let range = ReadRange { file: RangeOf::Log(base), offset: stretch.from - base.0, len: stretch.blocks() };
+            reads.begin(ReadPlan::of(vec![range]), Reading::Log { stretch, durable }, out);
+            self.loads.push(stretch);
+        }
+    }
+}
+
+/// Gathers records and hands them to the purpose: within this call if all are here. All lie below `durable`.
+///
+/// # Errors
+/// SYSTEM_BUSY when too many wait.
+pub fn want(
+    shard: &mut Shard,
+    now: Now,
+    spans: Vec<(Position, u32)>,
+    purpose: Use,
+    out: &mut Effects,
+) -> Result<(), Refusal> {
+    if shard.cold.line.len() >= READS_MAX {
+        return Err(Refusal::new(
+            ResponseCode::SystemBusy,
+            format!("{READS_MAX} requests wait for the disk on this shard; ask again"),
+        ));
+    }
+    let mut waiter = Waiter { spans, got: Gathered::default(), need: Stretch { from: 0, to: 0 }, purpose };
+    let Shard { cold, log, .. } = shard;
+    if waiter.advance(&mut cold.cache, log) {
+        finish(shard, now, waiter, out);
+    } else {
+        cold.line.push_back(waiter);
+    }
+    let Shard { cold, log, reads, .. } = shard;
+    cold.pump(log, reads, out);
+    report(shard, out);
+    Ok(())
+}
+
+/// A read of the log ended.
+pub fn arrived(
+    shard: &mut Shard,
+    now: Now,
+    stretch: Stretch,
+    durable: Position,
+    result: Result<&[u8], DiskError>,
+    out: &mut Effects,
+) {
+    let Shard { cold, log, .. } = shard;
+    let Cold { cache, line, loads } = cold;
+    loads.retain(|load| *load != stretch);
+    // A file that ends early is as good as one that cannot be read.
+    let whole = |bytes: &&[u8]| bytes.len() as u64 >= stretch.to.min(durable.0) - stretch.from;
+    let read = result.and_then(|bytes| Some(bytes).filter(whole).ok_or(DiskError { errno: 0 }));
+    if let Ok(bytes) = read {
+        let pinned: Vec<Stretch> = line.iter().take(COLD_ACTIVE).map(|waiter| waiter.need).collect();
+        cache.supply(stretch.from, bytes, durable, &pinned);
+    }
+    let mut finished = Vec::new();
+    let mut at = 0;
+    while let Some(waiter) = line.get_mut(at) {
+        let concerned = waiter.need.meets(&stretch);
+        if let (true, Err(error)) = (concerned, read) {
+            waiter.fail(&stretch, error);
+        }
+        if concerned && waiter.advance(cache, log) {
+            finished.extend(line.remove(at));
+        } else {
+            at += 1;
+        }
+    }
+    for waiter in finished {
+        self::finish(shard, now, waiter, out);
+    }
+    let Shard { cold, log, reads, .. } = shard;
+    cold.pump(log, reads, out);
+    report(shard, out);
+}
+
+/// Says what damage was found since.
+pub fn report(shard: &mut Shard, out: &mut Effects) {
+    let fresh = shard.cold.cache.take_fresh();
+    shard.counts.frames_damaged += fresh.len() as u64;
+    out.damages.extend(fresh);
+}
+
+fn finish(shard: &mut Shard, now: Now, waiter: Waiter, out: &mut Effects) {
+    let Waiter { got, purpose, .. } = waiter;
+    match purpose {
+        Use::Pull(cold) => pull::gathered(shard, now, *cold, &got, out),
+        Use::Pop(popped) => pop::gathered(shard, now, *popped, &got, out),
+        Use::Delayed => delay::deliver::gathered(shard, now, &got),
+        Use::Fetch(fetch) => fetch::gathered(shard, now, *fetch, &got, out),
+    }
+}
+
+impl Waiter {
+    /// What it lacked could not be read, nor can what lies in the same stretch.
+    fn fail(&mut self, stretch: &Stretch, error: DiskError) {
+        self.got.cuts.push(Cut::Failed(error));
+        while self.spans.get(self.got.cuts.len()).is_some_and(|(at, _)| (stretch.from..stretch.to).contains(&at.0)) {
+            self.got.cuts.push(Cut::Failed(error));
+        }
+    }
+
+    /// Takes what is here; `true` when nothing is lacking any more.
+    fn advance(&mut self, cache: &mut LogCache, log: &CommitLog) -> bool {
+        while let Some((at, len)) = self.spans.get(self.got.cuts.len()).copied() {
+            let cut = match self.look(cache, log, at, len) {
+                Ok(cut) => cut,
+                Err(need) => {
+                    self.need = need;
+                    return false;
+                }
+            };
+            self.got.cuts.push(cut);
+        }
+        true
+    }
+
+    fn look(&mut self, cache: &mut LogCache, log: &CommitLog, at: Position, len: u32) -> Result<Cut, Stretch> {
+        if len > 0 && at >= log.resident_from() {
+            // An answer may be half from disk, half from the tail.
+            let from = self.got.bytes.len();
+            log.resident(at, len).expect("it is resident").append_to(&mut self.got.bytes);
+            return Ok(Cut::Record { at: from, len: len as usize });
+        }
+        let known = if len == 0 { HEAD } else { len };
+        if at.0 + u64::from(known) > log.durable().0 {
+            return Ok(Cut::Nothing);
+        }
+        match cache.look(at, known, log.durable()) {
+            Look::Here => {}
+            Look::Damaged(damage) => return Ok(Cut::Damaged(damage)),
+            Look::Nothing => return Ok(Cut::Nothing),
+            Look::Missing(need) => return Err(need),
+        }
+        let from = self.got.bytes.len();
+        cache.bytes(at, known).for_each(|piece| self.got.bytes.extend_from_slice(piece));
+        let head = &self.got.bytes[from..];
+        let magic = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+        let is_message = magic == MAGIC_V1 || magic == MAGIC_V2;
+        let size = peek_size(head).ok().and_then(|size| u32::try_from(size).ok()).filter(|_| is_message);
+        if len > 0 && size == Some(len) {
+            return Ok(Cut::Record { at: from, len: len as usize });
+        }
+        self.got.bytes.truncate(from);
+        match size.filter(|size| len == 0 && *size >= HEAD) {
+            Some(size) => self.look(cache, log, at, size),
+            None => Ok(Cut::Nothing),
+        }
+    }
+}
+
+/// Bytes of a record that tell its size and that it may be one.
+const HEAD: u32 = 8;
