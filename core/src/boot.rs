@@ -13,7 +13,7 @@ use crate::duties::Duty;
 use crate::event::{Now, ShardId};
 use crate::half;
 use crate::map::Map;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Restoring};
 use crate::offsets::{self, Offsets};
 use crate::pop;
 use crate::settings::{BrokerSettings, Loaded};
@@ -96,9 +96,9 @@ impl From<RecoveryError> for OpenError {
 }
 
 /// What records say, in log order, until there is a shard to tell it to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
-    changes: Vec<Change>,
+    metadata: Restoring,
     /// By topic, queue and group. The log may hold a day of batches; only the last word per queue counts.
     offsets: Map<(Box<str>, u32, Box<str>), i64>,
     delay: delay::progress::Progress,
@@ -124,7 +124,7 @@ impl Visitor for Told {
             }
             OwnKind::TopicPut | OwnKind::TopicDrop | OwnKind::GroupPut | OwnKind::GroupDrop | OwnKind::SettingPut => {
                 let change = Change::from_record(record.kind, record.payload, self.shards).map_err(|_| Malformed)?;
-                self.changes.push(change);
+                self.metadata.take(change);
                 Ok(())
             }
             OwnKind::DelayClock => self.delay.clock_record(record.payload).map_err(|_| Malformed),
@@ -135,6 +135,17 @@ impl Visitor for Told {
 }
 
 impl Told {
+    fn new(shards: u16) -> Self {
+        Told {
+            metadata: Restoring::new(shards),
+            offsets: Map::default(),
+            delay: Default::default(),
+            half: Default::default(),
+            pop: Default::default(),
+            shards,
+        }
+    }
+
     fn take_offsets(&mut self, payload: &[u8]) -> Result<(), Malformed> {
         let taken = offsets::read_batch(payload, |topic, queue, group, offset| {
             let key = (topic.into(), queue, group.into());
@@ -149,8 +160,7 @@ impl Told {
     /// What the checkpoint says, before the log goes on.
     fn begin(&mut self, checkpoint: &Checkpoint) -> Result<(), OpenError> {
         if let Some(bytes) = checkpoint.section(METADATA) {
-            self.changes =
-                Metadata::read_snapshot(bytes, self.shards).map_err(|_| OpenError::Section { kind: METADATA })?;
+            self.metadata.take_snapshot(bytes).map_err(|_| OpenError::Section { kind: METADATA })?;
         }
         let mut rest = checkpoint.section(OFFSETS).unwrap_or_default();
         while let Some((length, tail)) = rest.split_first_chunk::<4>() {
@@ -179,7 +189,7 @@ impl Opening {
     /// A segment is missing, or the checkpoint cannot be read.
     pub fn new(id: ShardId, shards: u16, options: LogOptions, found: Found) -> Result<Self, OpenError> {
         let recovery = Recovery::new(options, found)?;
-        let mut told = Told { shards, ..Told::default() };
+        let mut told = Told::new(shards);
         if let Some(checkpoint) = recovery.checkpoint() {
             told.begin(checkpoint)?;
         }
@@ -210,11 +220,11 @@ impl Opening {
     /// If there is still something to read.
     pub fn finish(self, now: Now, knowledge: Knowledge) -> Opened {
         let Opening { id, shards, recovery, told } = self;
-        let Told { changes, offsets, delay, half, pop, shards: _ } = told;
+        let Told { metadata: restoring, offsets, delay, half, pop, shards: _ } = told;
         let Recovered { log, queues, keys, checkpoint, report } = recovery.finish();
         let (metadata, control) = match knowledge {
             Knowledge::Truth(mut loaded) => {
-                let metadata = Metadata::restored(&mut loaded, shards, changes.into_iter());
+                let metadata = restoring.finish(&mut loaded);
                 (metadata, Some(Box::new(Control::new(now, *loaded, shards))))
             }
             Knowledge::Copy(metadata) => (*metadata, None),

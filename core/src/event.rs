@@ -115,9 +115,9 @@ pub enum PeerMessage {
     TopicDecided { topic: Box<str>, outcome: Result<(), Refusal> },
     /// To control: an unknown group pulled or committed; create it (when autoCreateSubscriptionGroup allows).
     GroupWanted { group: Box<str> },
-    /// From control: a change of topics, groups or subscriptions.
-    Delta { version: u64, change: Box<Change> },
-    /// To control: the receiver of a delta has applied it.
+    /// From control: changes of topics, groups or subscriptions, in their order; the last one's version.
+    Delta { version: u64, changes: Box<[Change]> },
+    /// To control: the receiver has applied all changes up to this version.
     Confirm { version: u64 },
     /// A question to every shard.
     Gather { id: GatherId, origin: Origin, frame: Box<[u8]> },

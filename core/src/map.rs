@@ -5,6 +5,10 @@
 //! every map that is filled from the network has a limit in `limits.rs` instead.
 //! Never use std's `HashMap` in core: its seeds are random.
 
+mod named;
+
+pub use named::{ByName, Named};
+
 use std::hash::BuildHasher;
 
 /// A hash map whose order depends on nothing but what was put in.

@@ -50,7 +50,10 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
         PeerMessage::TopicWanted { wish } => handlers::control::topic_wanted(shard, now, from, &wish, out),
         PeerMessage::TopicDecided { topic, outcome } => topic_decided(shard, now, &topic, outcome, out),
         PeerMessage::GroupWanted { group } => handlers::control::group_wanted(shard, now, from, &group, out),
-        PeerMessage::Delta { version, change } => delta(shard, now, version, &change, out),
+        PeerMessage::Delta { version, changes } => {
+            changes.into_iter().for_each(|one| change(shard, now, one, out));
+            out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
+        }
         PeerMessage::Confirm { version } => handlers::control::confirmed(shard, now, from, version, out),
         PeerMessage::Gather { id, origin, frame } => {
             with_command(&frame, |command| {
@@ -105,33 +108,34 @@ pub fn rerun(shard: &mut Shard, now: Now, parked: ParkedFrame, out: &mut Effects
     }
 }
 
-/// Takes over a change of metadata, lets go of what it removes, and says so.
-fn delta(shard: &mut Shard, now: Now, version: u64, change: &Change, out: &mut Effects) {
-    match change {
-        Change::TopicDrop { name } => drop_topic(shard, now, name, out),
+/// Takes over a change of metadata and lets go of what it removes.
+pub(crate) fn change(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) {
+    match &change {
+        Change::TopicPut(_) | Change::GroupPut(_) | Change::GroupDrop { clean_offsets: false, .. } => {
+            shard.metadata.take(change);
+        }
+        Change::View { group, view } => {
+            let came = view.is_some().then(|| Awaited::Subscription(group.clone()));
+            shard.metadata.take(change);
+            for parked in came.map(|group| shard.parked.take(&group)).unwrap_or_default() {
+                rerun(shard, now, parked, out);
+            }
+        }
+        Change::TopicDrop { name } => {
+            drop_topic(shard, now, name, out);
+            shard.metadata.apply(&change);
+            handlers::pop_wait::wake_topic(shard, now, name, out);
+        }
         Change::GroupDrop { name, clean_offsets: true } => {
             shard.offsets.drop_group(name);
             pop::drop_group(shard, now, name);
+            shard.metadata.take(change);
         }
-        Change::TopicPut(_)
-        | Change::GroupPut(_)
-        | Change::GroupDrop { clean_offsets: false, .. }
-        | Change::View { .. }
-        | Change::Setting { .. } => {}
-    }
-    shard.metadata.apply(change);
-    if let Change::TopicDrop { name } = change {
-        handlers::pop_wait::wake_topic(shard, now, name, out);
-    }
-    if let Change::Setting { .. } = change {
-        shard.delay.set_levels(shard.metadata.settings.delay_levels_ms());
-    }
-    if let Change::View { group, view: Some(_) } = change {
-        for parked in shard.parked.take(&Awaited::Subscription(group.clone())) {
-            rerun(shard, now, parked, out);
+        Change::Setting { .. } => {
+            shard.metadata.take(change);
+            shard.delay.set_levels(shard.metadata.settings.delay_levels_ms());
         }
     }
-    out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
 }
 
 /// A topic is deleted: its queues, offsets and held pulls go.

@@ -151,9 +151,8 @@ fn owner_of_queue(shard: &Shard, rule: Rule, command: &Command<'_>) -> Option<Sh
     match u32::try_from(queue?.parse_i32()?) {
         Ok(queue) => config.shard_of(queue),
         Err(_) => {
-            let writable = config.shards.get(..config.write_queues as usize)?;
-            let own = writable.iter().find(|owner| **owner == shard.id);
-            own.or_else(|| writable.get(command.opaque.unsigned_abs() as usize % writable.len().max(1))).copied()
+            let own = config.shards.first_of(shard.id).filter(|queue| *queue < config.write_queues).map(|_| shard.id);
+            own.or_else(|| config.shard_of(command.opaque.unsigned_abs() % config.write_queues.max(1)))
         }
     }
 }

@@ -8,9 +8,13 @@ use std::collections::VecDeque;
 use crate::effects::{Effects, Outgoing, Refusal, ReplyTo};
 use crate::event::{PeerMessage, ShardId};
 use crate::store::Position;
+use crate::topic::Change;
 
 /// Most answers held back. Each belongs to a request of a client, and clients wait for few at a time.
 pub const PENDING_MAX: usize = 65_536;
+
+/// Most changes in one message to a shard: applying them takes about a millisecond.
+pub const CHANGES_PER_DELTA: usize = 1_024;
 
 /// What an answer must wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +55,9 @@ pub struct Pending {
     /// Last version each shard confirmed.
     confirmed: Vec<u64>,
     held: VecDeque<Held>,
-    /// Changes for other shards, each with the position up to which the log must be durable before it is sent.
-    changes: VecDeque<(Position, ShardId, PeerMessage)>,
+    /// Changes that the other shards do not know yet, each with the position up to which the log must be durable before it
+    /// is sent. The last one has `version`, the others the numbers before it.
+    changes: VecDeque<(Position, Change)>,
 }
 
 impl Pending {
@@ -62,9 +67,16 @@ impl Pending {
         Pending { version: 0, confirmed: vec![0; usize::from(shards)], held: VecDeque::new(), changes: VecDeque::new() }
     }
 
-    /// The version of one more change.
-    pub fn next_version(&mut self) -> u64 {
+    /// One more change; its version. Other shards are sent it as soon as the log is durable up to `until`, in the order of
+    /// the calls, and with it all that became durable together.
+    ///
+    /// A shard that knew of a topic earlier could acknowledge a message of it, and a power cut could then take the topic
+    /// and leave the message.
+    pub fn change(&mut self, until: Position, change: &Change) -> u64 {
         self.version += 1;
+        if self.confirmed.len() > 1 {
+            self.changes.push_back((until, change.clone()));
+        }
         self.version
     }
 
@@ -114,14 +126,6 @@ impl Pending {
         self.hold(ticket, Then::Tell { shard, message });
     }
 
-    /// Sends a change to another shard as soon as the log is durable up to `until`, in the order of the calls.
-    ///
-    /// A shard that knew of a topic earlier could acknowledge a message of it, and a power cut could then take the topic
-    /// and leave the message.
-    pub fn send_change(&mut self, until: Position, shard: ShardId, message: PeerMessage) {
-        self.changes.push_back((until, shard, message));
-    }
-
     fn hold(&mut self, ticket: Ticket, then: Then) {
         // An answer with nothing of its own to wait for still stays behind those before it: clients may rely on the order
         // in which their requests took effect.
@@ -131,9 +135,7 @@ impl Pending {
 
     /// Lets go of everything that is due.
     pub fn release(&mut self, durable: Position, out: &mut Effects) {
-        while let Some((_, shard, message)) = self.changes.pop_front_if(|(until, ..)| *until <= durable) {
-            out.peers.push((shard, message));
-        }
+        self.send_changes(durable, out);
         let confirmed = self.confirmed_by_all();
         while let Some(held) = self.held.front() {
             if held.ticket.version > confirmed || held.ticket.until > durable {
@@ -143,6 +145,22 @@ impl Pending {
                 Some(Then::Answer { to, frame }) => send(to, &frame, out),
                 Some(Then::Tell { shard, message }) => out.peers.push((shard, message)),
                 None => return,
+            }
+        }
+    }
+
+    /// Sends every other shard the changes that are durable.
+    fn send_changes(&mut self, durable: Position, out: &mut Effects) {
+        loop {
+            // One behind another that is not durable waits for it: changes reach a shard in their order.
+            let due = self.changes.iter().take_while(|(until, _)| *until <= durable).take(CHANGES_PER_DELTA).count();
+            if due == 0 {
+                return;
+            }
+            let changes: Box<[Change]> = self.changes.drain(..due).map(|(_, change)| change).collect();
+            let version = self.version - self.changes.len() as u64;
+            for shard in 1..self.confirmed.len() as u16 {
+                out.peers.push((ShardId(shard), PeerMessage::Delta { version, changes: changes.clone() }));
             }
         }
     }
@@ -185,6 +203,10 @@ mod tests {
         ReplyTo { conn, opaque, spelling: Spelling::Json, oneway: false }
     }
 
+    fn drop_of(n: u32) -> Change {
+        Change::TopicDrop { name: format!("t{n}").into() }
+    }
+
     fn hold(pending: &mut Pending, ticket: Ticket, opaque: i32) {
         let mut out = Effects::default();
         let _ = out.done(&to(opaque));
@@ -201,7 +223,7 @@ mod tests {
     #[test]
     fn an_answer_waits_for_the_log_and_for_every_shard() {
         let mut pending = Pending::over(2);
-        let version = pending.next_version();
+        let version = pending.change(Position(100), &drop_of(1));
         hold(&mut pending, Ticket { version, until: Position(100) }, 1);
         assert_eq!(released(&mut pending, 100), [0; 0]);
         pending.confirm(ShardId(0), version);
@@ -214,7 +236,7 @@ mod tests {
     #[test]
     fn later_answers_do_not_overtake() {
         let mut pending = Pending::over(1);
-        let version = pending.next_version();
+        let version = pending.change(Position(100), &drop_of(1));
         hold(&mut pending, Ticket { version, until: Position(100) }, 1);
         hold(&mut pending, Ticket::default(), 2);
         pending.confirm(ShardId(0), version);
@@ -222,16 +244,51 @@ mod tests {
         assert_eq!(released(&mut pending, 200), [1, 2]);
     }
 
-    #[test]
-    fn a_change_reaches_the_others_only_when_it_is_durable() {
-        let mut pending = Pending::over(2);
-        pending.send_change(Position(100), ShardId(1), PeerMessage::Confirm { version: 1 });
-        pending.send_change(Position(0), ShardId(1), PeerMessage::Confirm { version: 2 });
+    /// The versions and the changes of what was sent to a shard.
+    fn told(pending: &mut Pending, durable: u64, shard: u16) -> Vec<(u64, Vec<Change>)> {
         let mut out = Effects::default();
-        pending.release(Position(99), &mut out);
-        assert!(out.peers.is_empty() && !pending.is_empty(), "the second stays behind the first");
-        pending.release(Position(100), &mut out);
-        assert_eq!(out.peers.len(), 2);
+        pending.release(Position(durable), &mut out);
+        let messages = out.peers.into_iter().filter(|(to, _)| *to == ShardId(shard));
+        let deltas = messages.map(|(_, message)| match message {
+            PeerMessage::Delta { version, changes } => (version, changes.into_vec()),
+            other => panic!("no change: {other:?}"),
+        });
+        deltas.collect()
+    }
+
+    #[test]
+    fn changes_reach_the_others_together_in_their_order_and_only_when_they_are_durable() {
+        let mut pending = Pending::over(3);
+        for (n, until) in [(1, 100), (2, 200), (3, 0), (4, 300)] {
+            assert_eq!(pending.change(Position(until), &drop_of(n)), u64::from(n));
+        }
+        assert_eq!(told(&mut pending, 99, 1), []);
+        assert_eq!(told(&mut pending, 150, 1), [(1, vec![drop_of(1)])]);
+        // The third waits for nothing, but stays behind the second.
+        assert_eq!(told(&mut pending, 200, 2), [(3, vec![drop_of(2), drop_of(3)])]);
+        assert!(!pending.is_empty());
+        assert_eq!(told(&mut pending, 300, 1), [(4, vec![drop_of(4)])]);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn many_changes_are_cut_into_steps() {
+        let mut pending = Pending::over(2);
+        let many = CHANGES_PER_DELTA as u32 + 1;
+        for n in 1..=many {
+            pending.change(Position(0), &drop_of(n));
+        }
+        let told = told(&mut pending, 0, 1);
+        let versions: Vec<(u64, usize)> = told.iter().map(|(version, changes)| (*version, changes.len())).collect();
+        assert_eq!(versions, [(CHANGES_PER_DELTA as u64, CHANGES_PER_DELTA), (u64::from(many), 1)]);
+        assert_eq!(told[1].1, [drop_of(many)]);
+    }
+
+    #[test]
+    fn a_broker_of_one_shard_keeps_no_changes() {
+        let mut pending = Pending::over(1);
+        pending.change(Position(100), &drop_of(1));
+        assert!(pending.is_empty());
     }
 
     #[test]

@@ -134,8 +134,7 @@ fn body_of(half: &RecordRef<'_>, checks: u32) -> Option<Vec<u8>> {
 /// Moves the message to where it can be looked at; to this shard's queue of that topic.
 fn give_up(shard: &mut Shard, now: Now, position: Position, half: &RecordRef<'_>, out: &mut Effects) {
     let config = shard.metadata.topics.get(GIVEN_UP_TOPIC);
-    let queue = config.and_then(|config| config.shards.iter().position(|owner| *owner == shard.id));
-    let queue = queue.and_then(|queue| u32::try_from(queue).ok());
+    let queue = config.and_then(|config| config.shards.first_of(shard.id));
     let Some(queue) = queue else {
         // It is made with the first one; until then, and on a topic without a queue here, the message stays undecided.
         return topic_wait::want_own(shard, now, GIVEN_UP_TOPIC, out);

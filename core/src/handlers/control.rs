@@ -52,15 +52,11 @@ pub(crate) fn commit(shard: &mut Shard, now: Now, change: Change, out: &mut Effe
             shard.log.appended()
         }
     };
-    let shards = shard.shards;
     let control = control(shard)?;
-    let version = control.pending.next_version();
+    let version = control.pending.change(until, &change);
     note(control, now, &change, out);
-    for other in (0..shards).map(ShardId).filter(|other| *other != ShardId::CONTROL) {
-        let message = PeerMessage::Delta { version, change: Box::new(change.clone()) };
-        control.pending.send_change(until, other, message);
-    }
-    peer::apply(shard, now, ShardId::CONTROL, PeerMessage::Delta { version, change: Box::new(change) }, out);
+    control.pending.confirm(ShardId::CONTROL, version);
+    peer::change(shard, now, change, out);
     Ok(Ticket { version, until })
 }
 

@@ -158,7 +158,7 @@ pub(crate) fn put(
 pub(crate) fn own_queue(shard: &mut Shard, topic: &str, queue_id: u32) -> Option<(QueueSlot, Flush)> {
     let Shard { id, metadata, queues, .. } = shard;
     let config = metadata.topics.get(topic)?;
-    if config.shards.get(queue_id as usize) != Some(id) {
+    if config.shards.get(queue_id) != Some(*id) {
         return None;
     }
     Some((queues.open(topic, queue_id), send::flush_of(config, metadata)))
@@ -178,7 +178,7 @@ pub(crate) fn post(
 ) -> Result<Answer, Refusal> {
     let owner = u32::try_from(message.queue_id).ok().and_then(|queue| {
         let config = shard.metadata.topics.get(message.topic)?;
-        config.shards.get(queue as usize).copied()
+        config.shards.get(queue)
     });
     match owner {
         Some(owner) if owner != shard.id => {

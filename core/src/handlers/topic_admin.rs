@@ -22,6 +22,9 @@ use crate::topic::{
     Attributes, Change, FilterType, Perm, QUEUES_PER_TOPIC_MAX, TopicSpec, is_system_topic, system_topics,
 };
 
+/// Most topics in one answer: with attributes one takes about 300 bytes, and a frame has at most 16 MiB.
+const TOPICS_PER_ANSWER: usize = 32_768;
+
 /// What an administrator asks of one topic.
 struct Wanted<'a> {
     name: &'a str,
@@ -154,12 +157,22 @@ pub fn delete(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Ans
 pub fn all(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
     let AllTopicConfigHeader { topic_seq, max_topic_num, .. } = ask.header()?;
     let version = control(shard)?.topic_version;
-    let topics = shard.metadata.topics.sorted();
+    let topics = &shard.metadata.topics;
     let total = topics.len();
     let page = page_of(total, topic_seq, max_topic_num);
+    if page.len() > TOPICS_PER_ANSWER {
+        return Err(Refusal::new(
+            ResponseCode::SystemError,
+            format!(
+                "{total} topics do not fit into one answer; ask for pages of at most {TOPICS_PER_ANSWER} \
+                 (topicSeq, maxTopicNum), as tools of version 5.3 and later do"
+            ),
+        ));
+    }
+    let page = topics.iter().skip(page.start).take(page.len());
     let table = TopicConfigTable {
         data_version: version,
-        topic_config_table: topics[page].iter().map(|topic| (topic.name.to_string(), topic_config(topic))).collect(),
+        topic_config_table: page.map(|topic| (topic.name.to_string(), topic_config(topic))).collect(),
         ..TopicConfigTable::default()
     };
     let reply = AllTopicConfigReply { total_topic_num: i32::try_from(total).ok() };

@@ -52,7 +52,7 @@ impl Announcement {
             config
         };
         let (complete, topics, dropped) = match &registration.topics {
-            Announced::All => (true, metadata.topics.sorted().into_iter().map(line).collect(), Vec::new()),
+            Announced::All => (true, metadata.topics.iter().map(line).collect(), Vec::new()),
             Announced::Some { put, dropped } => {
                 let put = put.iter().filter_map(|name| metadata.topics.get(name)).map(line).collect();
                 (false, put, dropped.iter().cloned().collect())

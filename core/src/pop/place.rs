@@ -19,10 +19,7 @@ use crate::topic::Topic;
 
 /// The shards that own a queue of the topic, or did: their retry topic may have messages still.
 pub fn owners(topic: &Topic) -> Vec<ShardId> {
-    let mut owners = topic.shards.to_vec();
-    owners.sort_unstable();
-    owners.dedup();
-    owners
+    topic.shards.distinct()
 }
 
 /// The shard after this one, on the way round.

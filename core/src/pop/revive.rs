@@ -22,7 +22,6 @@ use crate::limits::{POP_RETRY_MS, POP_REVIVE_STEP, POP_UNREADABLE_AFTER};
 use crate::pop;
 use crate::shard::Shard;
 use crate::store::{Marks, QueueSlot};
-use crate::topic::{Topic, TopicKind};
 
 /// A message being read to be revived.
 #[derive(Debug, Clone)]
@@ -90,7 +89,7 @@ fn later(shard: &mut Shard, now: Now, revival: &Revival) {
 fn retry_queue(shard: &mut Shard, revival: &Revival) -> Option<(String, u32, QueueSlot, Flush)> {
     let line = &shard.pop.lines[revival.line];
     let (topic, queue) = match shard.metadata.topics.get(&line.topic) {
-        Some(Topic { kind: TopicKind::Retry(_), .. }) => (line.topic.to_string(), line.queue),
+        Some(topic) if topic.is_retry() => (line.topic.to_string(), line.queue),
         _ => {
             let source = place::retry_source(&shard.metadata, &line.group, &line.topic);
             let topic = local_queue(shard, source, &line.group, &line.topic);
@@ -103,8 +102,8 @@ fn retry_queue(shard: &mut Shard, revival: &Revival) -> Option<(String, u32, Que
 
 fn local_queue(shard: &Shard, source: Source, group: &str, topic: &str) -> Option<(String, u32)> {
     let name = source.topic(group, topic);
-    let queue = shard.metadata.topics.get(&name)?.shards.iter().position(|owner| *owner == shard.id)?;
-    Some((name, u32::try_from(queue).ok()?))
+    let queue = shard.metadata.topics.get(&name)?.shards.first_of(shard.id)?;
+    Some((name, queue))
 }
 
 /// The message was read.

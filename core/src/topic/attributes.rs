@@ -44,9 +44,10 @@ const ROWS: &[Row] = &[
 
 const FLUSH_TYPE: &str = "flush.type";
 
-/// Keys and values without sign, in the order of the keys.
+/// Keys and values without sign, in the order of the keys. Nearly all of a million topics have none, and pay one word for it:
+/// `None` is the only form of being empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attributes(BTreeMap<Box<str>, Box<str>>);
+pub struct Attributes(Option<Box<BTreeMap<Box<str>, Box<str>>>>);
 
 /// Why a change of attributes is refused (RocketMQ answers code 1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +114,11 @@ impl Attributes {
     /// Takes stored attributes as they are; keys this version does not know are kept, for a newer one wrote them.
     #[must_use]
     pub fn from_stored(pairs: impl IntoIterator<Item = (Box<str>, Box<str>)>) -> Self {
-        Attributes(pairs.into_iter().collect())
+        Attributes::of(pairs.into_iter().collect())
+    }
+
+    fn of(pairs: BTreeMap<Box<str>, Box<str>>) -> Self {
+        Attributes(if pairs.is_empty() { None } else { Some(Box::new(pairs)) })
     }
 
     /// The attributes after `change`, a comma list of `+key=value` and `-key`. `creating` is whether the topic is new.
@@ -122,7 +127,7 @@ impl Attributes {
     /// The first rule that is broken; nothing is changed then.
     pub fn changed(&self, change: &str, creating: bool) -> Result<Attributes, AttributeError> {
         let steps = parse(change)?;
-        let mut next = self.0.clone();
+        let mut next = self.0.as_deref().cloned().unwrap_or_default();
         for step in &steps {
             self.check(step, creating)?;
             match *step {
@@ -134,7 +139,7 @@ impl Attributes {
                 }
             }
         }
-        Ok(Attributes(next))
+        Ok(Attributes::of(next))
     }
 
     fn check(&self, step: &Step<'_>, creating: bool) -> Result<(), AttributeError> {
@@ -150,7 +155,7 @@ impl Attributes {
             Step::Set(_, value) if !row.rule.allows(value) => {
                 Err(AttributeError::Value { key: key.to_owned(), value: value.to_owned() })
             }
-            Step::Delete(_) if !self.0.contains_key(key) => Err(AttributeError::Absent(key.to_owned())),
+            Step::Delete(_) if self.get(key).is_none() => Err(AttributeError::Absent(key.to_owned())),
             Step::Set(..) | Step::Delete(_) => Ok(()),
         }
     }
@@ -158,7 +163,7 @@ impl Attributes {
     /// The value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(AsRef::as_ref)
+        self.0.as_deref()?.get(key).map(AsRef::as_ref)
     }
 
     /// The topic's own flush mode, when it has one.
@@ -173,19 +178,19 @@ impl Attributes {
 
     /// Keys and values in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (&**key, &**value))
+        self.0.iter().flat_map(|pairs| pairs.iter()).map(|(key, value)| (&**key, &**value))
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.as_deref().map_or(0, BTreeMap::len)
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod change;
+mod owners;
 mod record;
 mod registration;
 mod spread;
@@ -15,7 +16,8 @@ mod version;
 
 pub use attributes::{AttributeError, Attributes, FlushMode};
 pub use change::Change;
-pub use record::{RecordError, read_snapshot, snapshot};
+pub use owners::Owners;
+pub use record::{RecordError, SnapshotWriter, read_snapshot};
 pub use registration::{Announced, Registration};
 pub use spread::Spread;
 pub use system::{BootTopic, all as system_topics, at_boot, is_system_topic};
@@ -25,11 +27,12 @@ pub use version::{DataVersion, next_version};
 use ringmq_protocol::{names, perm};
 
 use crate::event::ShardId;
+use crate::map::Named;
 
-/// Most queues of one topic: each costs a shard number here and a line in every statistics answer.
+/// Most queues of one topic: each costs a line in every statistics answer.
 pub const QUEUES_PER_TOPIC_MAX: u32 = 65_536;
 
-/// Most topics of a broker: one costs about 300 bytes on every shard, and an entry in every name server.
+/// Most topics of a broker: one costs about 110 bytes on every shard, and about as much in every name server.
 pub const TOPICS_MAX: usize = 1_048_576;
 
 /// What a topic is for; decided once, from its name.
@@ -58,6 +61,26 @@ impl TopicKind {
             names::TopicKind::Retry(group) => TopicKind::Retry(group.into()),
             names::TopicKind::Dlq(group) => TopicKind::Dlq(group.into()),
             names::TopicKind::System(topic) => TopicKind::System { open: topic.clients_may_send() },
+        }
+    }
+}
+
+/// The little of its kind that a stored topic must answer for; the rest is in its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    User,
+    Retry,
+    Dlq,
+    System { open: bool },
+}
+
+impl Class {
+    pub(crate) fn of(name: &str) -> Self {
+        match names::TopicKind::parse(name) {
+            names::TopicKind::User(_) => Class::User,
+            names::TopicKind::Retry(_) => Class::Retry,
+            names::TopicKind::Dlq(_) => Class::Dlq,
+            names::TopicKind::System(topic) => Class::System { open: topic.clients_may_send() },
         }
     }
 }
@@ -129,8 +152,8 @@ impl Perm {
 pub struct Topic {
     /// Name, legal by `names::check_topic`.
     pub name: Box<str>,
-    /// What it is for.
-    pub kind: TopicKind,
+    /// What it is for; derived from the name.
+    pub(crate) class: Class,
     /// Queues consumers see.
     pub read_queues: u32,
     /// Queues producers see.
@@ -148,7 +171,16 @@ pub struct Topic {
     /// The topic's own flush mode; `None` is the broker's `flushDiskType`. Derived from the attributes.
     pub flush: Option<FlushMode>,
     /// The shard of each queue that exists or ever existed; never shrinks, because the data stays where it is.
-    pub shards: Box<[ShardId]>,
+    pub shards: Owners,
+}
+
+// Every shard has a row of each of a million topics: a field more here is a field more everywhere.
+const _: () = assert!(size_of::<Option<Topic>>() <= 72);
+
+impl Named for Topic {
+    fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Topic {
@@ -162,14 +194,20 @@ impl Topic {
     #[inline]
     #[must_use]
     pub fn shard_of(&self, queue: u32) -> Option<ShardId> {
-        if queue >= self.queues() { None } else { self.shards.get(queue as usize).copied() }
+        if queue >= self.queues() { None } else { self.shards.get(queue) }
     }
 
     /// Whether clients may send here at all, whatever the permission.
     #[inline]
     #[must_use]
     pub fn takes_sends(&self) -> bool {
-        !matches!(self.kind, TopicKind::System { open: false })
+        !matches!(self.class, Class::System { open: false })
+    }
+
+    /// Whether this is a group's retry topic.
+    #[must_use]
+    pub fn is_retry(&self) -> bool {
+        self.class == Class::Retry
     }
 
     fn assert_sound(&self) {

@@ -5,7 +5,8 @@
 //! `RecordError`, never a panic. Views are not stored.
 //!
 //! ```text
-//! TopicPut    1 | name | read u32 | write u32 | perm i32 | filter u8 | sysFlag i32 | order u8 | attributes | shards (i16 each)
+//! TopicPut    1 | name | read u32 | write u32 | perm i32 | filter u8 | sysFlag i32 | order u8 | attributes | queues i32 | round i16
+//!               | where round is 0: shard i16 per queue; else first i16: queue n is on shard (first + n) % round
 //! TopicDrop   1 | name
 //! GroupPut    1 | name | flags u8 | retryQueues i32 | retryMaxTimes i32 | policy | brokerId i64 | slowBroker i64
 //!               | groupSysFlag i32 | consumeTimeout i32 | attributes | modes
@@ -20,7 +21,7 @@ use std::fmt;
 use ringmq_protocol::names;
 use ringmq_protocol::wire::Reader;
 
-use super::{Attributes, Change, FilterType, Perm, QUEUES_PER_TOPIC_MAX, Topic, TopicKind};
+use super::{Attributes, Change, Class, FilterType, Owners, Perm, QUEUES_PER_TOPIC_MAX, Topic};
 use crate::event::ShardId;
 use crate::group::{Group, Mode, RequestMode, RetryPolicy};
 use crate::store::OwnKind;
@@ -111,26 +112,60 @@ impl Change {
     }
 }
 
-/// The snapshot of a checkpoint: every change needed to come to this state, one after the other.
-#[must_use]
-pub fn snapshot(changes: impl Iterator<Item = Change>) -> Vec<u8> {
-    let mut out = vec![VERSION, 0, 0, 0, 0];
-    let mut count = 0i32;
-    for (kind, payload) in changes.filter_map(|change| change.to_record()) {
-        out.extend_from_slice(&kind.code().to_be_bytes());
-        put_count(&mut out, payload.len());
-        out.extend_from_slice(&payload);
-        count += 1;
-    }
-    out[1..5].copy_from_slice(&count.to_be_bytes());
-    out
+/// The snapshot of a checkpoint being written: every change needed to come to a state, one after the other.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    out: Vec<u8>,
+    count: i32,
 }
 
-/// Reads a snapshot.
+impl Default for SnapshotWriter {
+    fn default() -> Self {
+        SnapshotWriter { out: vec![VERSION, 0, 0, 0, 0], count: 0 }
+    }
+}
+
+impl SnapshotWriter {
+    /// This topic exists.
+    pub fn topic(&mut self, topic: &Topic) {
+        self.record(OwnKind::TopicPut, |out| put_topic(out, topic));
+    }
+
+    /// This group exists.
+    pub fn group(&mut self, group: &Group) {
+        self.record(OwnKind::GroupPut, |out| put_group(out, group));
+    }
+
+    /// This setting was changed from `replaced`.
+    pub fn setting(&mut self, key: &str, value: &str, replaced: &str) {
+        self.record(OwnKind::SettingPut, |out| [key, value, replaced].into_iter().for_each(|text| put_text(out, text)));
+    }
+
+    fn record(&mut self, kind: OwnKind, put: impl FnOnce(&mut Vec<u8>)) {
+        let SnapshotWriter { out, count } = self;
+        out.extend_from_slice(&kind.code().to_be_bytes());
+        let length_at = out.len();
+        out.extend_from_slice(&[0, 0, 0, 0, VERSION]);
+        put(out);
+        let length = i32::try_from(out.len() - length_at - 4).expect("one record is far below 2 GiB");
+        out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+        *count += 1;
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        let SnapshotWriter { mut out, count } = self;
+        out[1..5].copy_from_slice(&count.to_be_bytes());
+        out
+    }
+}
+
+/// Reads a snapshot, change by change.
 ///
 /// # Errors
-/// When it is not one this version can read.
-pub fn read_snapshot(bytes: &[u8], shards: u16) -> Result<Vec<Change>, RecordError> {
+/// When it is not one this version can read; what stood before the flaw was passed on.
+pub fn read_snapshot(bytes: &[u8], shards: u16, mut each: impl FnMut(Change)) -> Result<(), RecordError> {
     let malformed = RecordError::Malformed(OwnKind::TopicPut);
     let mut from = Reader::new(bytes);
     match from.u8().ok_or(malformed)? {
@@ -138,13 +173,12 @@ pub fn read_snapshot(bytes: &[u8], shards: u16) -> Result<Vec<Change>, RecordErr
         newer => return Err(RecordError::Newer(newer)),
     }
     let count = from.i32().ok_or(malformed)?;
-    let mut changes = Vec::new();
     for _ in 0..count {
         let code = from.i16().ok_or(malformed)? as u16;
         let kind = OwnKind::of(code).ok_or(RecordError::Kind(code))?;
-        changes.push(Change::from_record(kind, from.counted_i32().ok_or(malformed)?, shards)?);
+        each(Change::from_record(kind, from.counted_i32().ok_or(malformed)?, shards)?);
     }
-    if from.is_empty() { Ok(changes) } else { Err(malformed) }
+    if from.is_empty() { Ok(()) } else { Err(malformed) }
 }
 
 fn put_count(out: &mut Vec<u8>, count: usize) {
@@ -188,8 +222,19 @@ fn take_pairs(from: &mut Reader<'_>) -> Option<Vec<(Box<str>, Box<str>)>> {
 
 fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     // Destructured so that a new field cannot be forgotten here.
-    let Topic { name, kind: _, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush: _, shards } =
-        topic;
+    let Topic {
+        name,
+        class: _,
+        read_queues,
+        write_queues,
+        perm,
+        filter,
+        sys_flag,
+        order,
+        attributes,
+        flush: _,
+        shards,
+    } = topic;
     put_text(out, name);
     out.extend_from_slice(&read_queues.to_be_bytes());
     out.extend_from_slice(&write_queues.to_be_bytes());
@@ -199,10 +244,20 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     out.push(u8::from(*order));
     put_pairs(out, attributes.len(), attributes.iter());
     put_count(out, shards.len());
-    for shard in shards {
-        out.extend_from_slice(&shard.0.to_be_bytes());
+    match shards.as_round() {
+        Some((first, round)) => {
+            out.extend_from_slice(&round.to_be_bytes());
+            out.extend_from_slice(&first.0.to_be_bytes());
+        }
+        None => {
+            out.extend_from_slice(&LISTED.to_be_bytes());
+            shards.iter().for_each(|shard| out.extend_from_slice(&shard.0.to_be_bytes()));
+        }
     }
 }
+
+/// Stands where the number of shards in a round would: the shards are listed.
+const LISTED: u16 = 0;
 
 fn take_topic(from: &mut Reader<'_>, shards: u16) -> Option<Topic> {
     let name = take_text(from)?;
@@ -219,14 +274,23 @@ fn take_topic(from: &mut Reader<'_>, shards: u16) -> Option<Topic> {
     if queues > QUEUES_PER_TOPIC_MAX || count < queues as usize || count > QUEUES_PER_TOPIC_MAX as usize {
         return None;
     }
-    let mut of_queue = Vec::with_capacity(count);
-    for _ in 0..count {
-        let shard = from.i16()? as u16;
-        of_queue.push((shard < shards).then_some(ShardId(shard))?);
-    }
-    let (kind, flush) = (TopicKind::of(&name), attributes.flush());
-    let shards = of_queue.into();
-    Some(Topic { name, kind, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush, shards })
+    let shards = match from.i16()? as u16 {
+        LISTED => {
+            let mut list = Vec::with_capacity(count);
+            for _ in 0..count {
+                let shard = from.i16()? as u16;
+                list.push((shard < shards).then_some(ShardId(shard))?);
+            }
+            Owners::listed(&list, shards)
+        }
+        round => {
+            let first = ShardId(from.i16()? as u16);
+            let fits = round <= shards && first.0 < round;
+            fits.then(|| Owners::round(first, round, count as u32))?
+        }
+    };
+    let (class, flush) = (Class::of(&name), attributes.flush());
+    Some(Topic { name, class, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush, shards })
 }
 
 /// Bits of a group's flags byte.
@@ -360,7 +424,9 @@ mod tests {
         group.retry_policy = RetryPolicy::Exponential { initial: 5_000, max: 7_200_000, multiplier: 2 };
         group.attributes.insert("k".into(), "v".into());
         group.modes.insert("t".into(), Mode { mode: RequestMode::Pop, share: 8 });
+        let odd = Topic { shards: Owners::listed(&[2, 2, 0, 1, 2].map(ShardId), 3), ..topic() };
         vec![
+            Change::TopicPut(odd),
             Change::TopicPut(topic()),
             Change::TopicDrop { name: "旧".into() },
             Change::GroupPut(group),
@@ -381,11 +447,23 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_its_changes() {
-        let bytes = snapshot(changes().into_iter());
-        assert_eq!(read_snapshot(&bytes, 3), Ok(changes()));
-        assert!(read_snapshot(&bytes[..bytes.len() - 1], 3).is_err());
-        assert!(read_snapshot(&bytes, 2).is_err(), "a queue on a shard that does not exist");
-        assert_eq!(read_snapshot(&snapshot(std::iter::empty()), 1), Ok(vec![]));
+        let read = |bytes: &[u8], shards| {
+            let mut changes = Vec::new();
+            read_snapshot(bytes, shards, |change| changes.push(change)).map(|()| changes)
+        };
+        let mut writer = SnapshotWriter::default();
+        writer.topic(&topic());
+        writer.group(&Group::named("plain"));
+        writer.setting("k", "v", "");
+        let bytes = writer.finish();
+        let setting = Change::Setting { key: "k".into(), value: "v".into(), replaced: "".into() };
+        assert_eq!(
+            read(&bytes, 3),
+            Ok(vec![Change::TopicPut(topic()), Change::GroupPut(Group::named("plain")), setting])
+        );
+        assert!(read(&bytes[..bytes.len() - 1], 3).is_err());
+        assert!(read(&bytes, 2).is_err(), "a queue on a shard that does not exist");
+        assert_eq!(read(&SnapshotWriter::default().finish(), 1), Ok(vec![]));
     }
 
     #[test]

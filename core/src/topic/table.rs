@@ -3,9 +3,9 @@
 //! Owns lookup, the listing order, how queues are spread, and what a wanted topic would look like (`TopicSpec`). A table only
 //! changes through `put` and `drop`, which `Metadata::apply` calls; asking what a topic would be changes nothing.
 
-use crate::map::Map;
+use crate::map::ByName;
 
-use super::{Attributes, FilterType, Perm, Spread, Topic, TopicKind};
+use super::{Attributes, Class, FilterType, Perm, Spread, Topic};
 
 /// What somebody wants a topic to be; the table adds what it knows (kind, shards).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl TopicSpec {
 /// Every topic of the broker.
 #[derive(Clone, Debug)]
 pub struct TopicTable {
-    topics: Map<Box<str>, Topic>,
+    topics: ByName<Topic>,
     spread: Spread,
 }
 
@@ -56,7 +56,7 @@ impl TopicTable {
     /// No topics, on a broker of so many shards.
     #[must_use]
     pub fn new(shards: u16) -> Self {
-        TopicTable { topics: Map::default(), spread: Spread::over(shards) }
+        TopicTable { topics: ByName::default(), spread: Spread::over(shards) }
     }
 
     /// One topic.
@@ -78,17 +78,21 @@ impl TopicTable {
         self.topics.is_empty()
     }
 
-    /// All topics in no particular (but repeatable) order.
+    /// All topics in the order of their making, as far as none was deleted: the order in which tools page through them.
     pub fn iter(&self) -> impl Iterator<Item = &Topic> {
-        self.topics.values()
+        self.topics.iter()
     }
 
-    /// All topics by name: the order in which tools page through them.
+    /// The topics numbered `from..to`; numbers end at [`TopicTable::end`]. For walks that pause: what is there from the
+    /// beginning to the end of the walk is seen once.
+    pub fn range(&self, from: usize, to: usize) -> impl Iterator<Item = &Topic> {
+        self.topics.range(from, to)
+    }
+
+    /// Above every topic's number.
     #[must_use]
-    pub fn sorted(&self) -> Vec<&Topic> {
-        let mut sorted: Vec<&Topic> = self.topics.values().collect();
-        sorted.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        sorted
+    pub fn end(&self) -> usize {
+        self.topics.end()
     }
 
     /// The topic that `spec` asks for: queues that exist keep their shard, new ones are spread.
@@ -98,12 +102,12 @@ impl TopicTable {
     #[must_use]
     pub fn plan(&self, spec: TopicSpec) -> Topic {
         let TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes } = spec;
-        let kept = self.get(&name).map_or(&[][..], |topic| &topic.shards);
-        let shards = self.spread.assign(kept, read_queues.max(write_queues) as usize);
-        let kind = TopicKind::of(&name);
+        let kept = self.get(&name).map(|topic| &topic.shards);
+        let shards = self.spread.assign(kept, read_queues.max(write_queues));
+        let class = Class::of(&name);
         let flush = attributes.flush();
         let topic =
-            Topic { name, kind, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush, shards };
+            Topic { name, class, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush, shards };
         topic.assert_sound();
         topic
     }
@@ -112,7 +116,7 @@ impl TopicTable {
     pub(crate) fn put(&mut self, topic: Topic) {
         topic.assert_sound();
         self.spread.add(&topic.shards);
-        if let Some(old) = self.topics.insert(topic.name.clone(), topic) {
+        if let Some(old) = self.topics.put(topic) {
             self.spread.remove(&old.shards);
         }
     }
@@ -143,7 +147,7 @@ mod tests {
         let planned = table.plan(TopicSpec::plain("bills", 3, Perm::READ_WRITE));
         assert!(table.get("bills").is_none());
         table.put(planned);
-        assert_eq!(table.sorted().iter().map(|topic| &*topic.name).collect::<Vec<_>>(), ["bills", "orders"]);
+        assert_eq!(table.iter().map(|topic| &*topic.name).collect::<Vec<_>>(), ["orders", "bills"]);
         assert_eq!(table.get("orders").and_then(|topic| topic.shard_of(3)), Some(ShardId(1)));
         assert_eq!(table.get("orders").and_then(|topic| topic.shard_of(4)), None);
     }
