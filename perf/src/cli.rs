@@ -348,10 +348,11 @@ pub struct NullArgs {
     pub cpus: Option<usize>,
 }
 
-/// Measure durable writes: what a disk gives a log that is written with O_DIRECT and O_DSYNC.
+/// Measure durable writes and reads in order: what a disk gives a log that is written with O_DIRECT and O_DSYNC.
 ///
 /// Writes go into space that was written before, one after the other: 4 KiB with one write in flight, 256 KiB with
-/// one and with four. Each write in flight is a thread with its own pwrite; the file is removed at the end.
+/// one and with four. Reads are O_DIRECT, 1 MiB with one and with four in flight. Each one in flight is a thread with
+/// its own pwrite or pread; the file is removed at the end.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(after_help = "\
 Example:

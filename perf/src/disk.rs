@@ -1,6 +1,6 @@
-//! `perfgen disk`: how many durable writes a disk takes.
+//! `perfgen disk`: how many durable writes a disk takes, and how fast it is read in order.
 //!
-//! Owns the calibration file and the threads that write it. Each write in flight is one thread with its own
+//! Owns the calibration file and the threads that write and read it. Each write in flight is one thread with its own
 //! `pwrite` on a descriptor opened O_DIRECT | O_DSYNC: a write that returned is on the medium. Threads instead of
 //! io_uring, because at one to four writes in flight the disk decides and the submission path does not, and
 //! `std` needs no `unsafe` for it.
@@ -26,13 +26,24 @@ use crate::tally::histogram;
 const BLOCK: usize = 4 << 10;
 
 /// Block size and writes in flight of each pattern.
-const PATTERNS: [(usize, usize); 3] = [(4 << 10, 1), (256 << 10, 1), (256 << 10, 4)];
+const WRITES: [(usize, usize); 3] = [(4 << 10, 1), (256 << 10, 1), (256 << 10, 4)];
+
+/// The same for reads, from the file's beginning to its end and round again.
+const READS: [(usize, usize); 2] = [(1 << 20, 1), (1 << 20, 4)];
 
 /// Block size used to write the file first.
 const FILL: usize = 1 << 20;
 
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Write,
+    Read,
+}
+
 /// What one pattern gave.
 struct Measured {
+    way: Way,
     block: usize,
     in_flight: usize,
     elapsed: Duration,
@@ -53,11 +64,14 @@ struct Scratch {
 pub fn measure(args: &DiskArgs) -> Result<(), String> {
     let scratch = Scratch::create(&args.dir, args.file_size)?;
     let mut results = Vec::new();
-    for (block, in_flight) in PATTERNS {
+    let patterns =
+        WRITES.map(|pattern| (Way::Write, pattern)).into_iter().chain(READS.map(|pattern| (Way::Read, pattern)));
+    for (way, (block, in_flight)) in patterns {
         if !args.json {
-            eprintln!("writing {} KiB, {in_flight} in flight, for {:?}", block >> 10, args.duration);
+            let doing = if way == Way::Write { "writing" } else { "reading" };
+            eprintln!("{doing} {} KiB, {in_flight} in flight, for {:?}", block >> 10, args.duration);
         }
-        results.push(scratch.pattern(block, in_flight, args.duration)?);
+        results.push(scratch.pattern(way, block, in_flight, args.duration)?);
     }
     if args.json {
         println!("{}", json_of(args, &scratch, &results));
@@ -92,12 +106,12 @@ impl Scratch {
         file.sync_all()
     }
 
-    fn pattern(&self, block: usize, in_flight: usize, duration: Duration) -> Result<Measured, String> {
-        let failed = |error: io::Error| format!("a write to {} failed: {error}", self.path.display());
+    fn pattern(&self, way: Way, block: usize, in_flight: usize, duration: Duration) -> Result<Measured, String> {
+        let failed = |error: io::Error| format!("a {way:?} of {} failed: {error}", self.path.display());
         let began = Instant::now();
         let histograms = std::thread::scope(|scope| {
             let writers: Vec<_> = (0..in_flight)
-                .map(|number| scope.spawn(move || self.write_for(block, in_flight, number, duration)))
+                .map(|number| scope.spawn(move || self.move_for(way, block, in_flight, number, duration)))
                 .collect();
             let joined = writers
                 .into_iter()
@@ -108,12 +122,13 @@ impl Scratch {
         for part in histograms.map_err(failed)? {
             latency.add(part).expect("every histogram here has the same bounds");
         }
-        Ok(Measured { block, in_flight, elapsed: began.elapsed(), latency })
+        Ok(Measured { way, block, in_flight, elapsed: began.elapsed(), latency })
     }
 
-    /// Writes every `in_flight`-th block from `number` on, round and round.
-    fn write_for(
+    /// Writes or reads every `in_flight`-th block from `number` on, round and round.
+    fn move_for(
         &self,
+        way: Way,
         block: usize,
         in_flight: usize,
         number: usize,
@@ -128,7 +143,11 @@ impl Scratch {
         let began = Instant::now();
         let mut before = began;
         while before - began < duration {
-            file.write_all_at(buffer.bytes(), at + (block * number) as u64)?;
+            let place = at + (block * number) as u64;
+            match way {
+                Way::Write => file.write_all_at(buffer.bytes(), place)?,
+                Way::Read => file.read_exact_at(buffer.bytes_mut(), place)?,
+            }
             let now = Instant::now();
             latency.saturating_record((now - before).as_nanos() as u64);
             before = now;
@@ -147,7 +166,7 @@ impl Drop for Scratch {
 
 fn open(path: &Path, direct: bool, create: bool) -> io::Result<File> {
     let direct = if direct { OFlag::O_DIRECT } else { OFlag::empty() };
-    OpenOptions::new().write(true).create(create).custom_flags((direct | OFlag::O_DSYNC).bits()).open(path)
+    OpenOptions::new().read(true).write(true).create(create).custom_flags((direct | OFlag::O_DSYNC).bits()).open(path)
 }
 
 /// A buffer that begins at a block boundary in memory, as O_DIRECT demands.
@@ -167,23 +186,29 @@ impl Aligned {
         let start = self.memory.as_ptr().align_offset(BLOCK);
         &self.memory[start..start + self.length]
     }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        let start = self.memory.as_ptr().align_offset(BLOCK);
+        &mut self.memory[start..start + self.length]
+    }
 }
 
 fn table(scratch: &Scratch, results: &[Measured]) -> String {
     let mut text = format!(
-        "\n{:<24}{:>12}{:>11}{:>12}{:>12}{:>12}\n",
+        "\n{:<28}{:>12}{:>11}{:>12}{:>12}{:>12}\n",
         if scratch.direct { "O_DIRECT | O_DSYNC" } else { "O_DSYNC (no O_DIRECT)" },
-        "writes/s",
+        "per s",
         "MB/s",
         "p50",
         "p99",
         "max"
     );
     for result in results {
-        let name = format!("{} KiB, {} in flight", result.block >> 10, result.in_flight);
+        let way = if result.way == Way::Write { "write" } else { "read" };
+        let name = format!("{way} {} KiB, {} in flight", result.block >> 10, result.in_flight);
         text.push_str(&format!(
-            "{name:<24}{:>12}{:>11.1}{:>12}{:>12}{:>12}\n",
-            grouped(result.writes_per_second() as u64),
+            "{name:<28}{:>12}{:>11.1}{:>12}{:>12}{:>12}\n",
+            grouped(result.per_second() as u64),
             result.megabytes_per_second(),
             duration_text(result.latency.value_at_quantile(0.5)),
             duration_text(result.latency.value_at_quantile(0.99)),
@@ -197,36 +222,37 @@ fn table(scratch: &Scratch, results: &[Measured]) -> String {
 }
 
 impl Measured {
-    fn writes_per_second(&self) -> f64 {
+    fn per_second(&self) -> f64 {
         self.latency.len() as f64 / self.elapsed.as_secs_f64()
     }
 
     fn megabytes_per_second(&self) -> f64 {
-        self.writes_per_second() * self.block as f64 / 1e6
+        self.per_second() * self.block as f64 / 1e6
     }
 }
 
 fn json_of(args: &DiskArgs, scratch: &Scratch, results: &[Measured]) -> Value {
-    let patterns: Vec<Value> = results
-        .iter()
-        .map(|result| {
+    let of = |way: Way| -> Vec<Value> {
+        let results = results.iter().filter(|result| result.way == way);
+        let figures = results.map(|result| {
             json!({
                 "block_bytes": result.block,
                 "in_flight": result.in_flight,
-                "writes": result.latency.len(),
-                "writes_per_second": result.writes_per_second(),
+                if way == Way::Write { "writes" } else { "reads" }: result.latency.len(),
+                if way == Way::Write { "writes_per_second" } else { "reads_per_second" }: result.per_second(),
                 "megabytes_per_second": result.megabytes_per_second(),
                 "p50_ns": result.latency.value_at_quantile(0.5),
                 "p99_ns": result.latency.value_at_quantile(0.99),
                 "p99_9_ns": result.latency.value_at_quantile(0.999),
                 "max_ns": result.latency.max(),
             })
-        })
-        .collect();
+        });
+        figures.collect()
+    };
     json!({
         "command": "disk",
         "inputs": args,
-        "results": {"o_direct": scratch.direct, "writes_by": "threads with pwrite", "patterns": patterns},
+        "results": {"o_direct": scratch.direct, "writes_by": "threads with pwrite", "patterns": of(Way::Write), "reads": of(Way::Read)},
     })
 }
 
@@ -247,7 +273,7 @@ mod tests {
     fn the_file_goes_away() {
         let scratch = Scratch::create(&std::env::temp_dir(), 2 << 20).expect("writable");
         let path = scratch.path.clone();
-        let measured = scratch.pattern(256 << 10, 2, Duration::ZERO).expect("writable");
+        let measured = scratch.pattern(Way::Write, 256 << 10, 2, Duration::ZERO).expect("writable");
         assert_eq!(measured.latency.len(), 0);
         assert_eq!(std::fs::metadata(&path).expect("there").len(), 2 << 20);
         drop(scratch);
