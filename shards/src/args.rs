@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::boot::Refused;
 
@@ -17,17 +17,26 @@ use crate::boot::Refused;
 #[command(name = "mqbroker", version, after_help = BROKER_EXAMPLES)]
 pub struct BrokerArgs {
     /// Configuration file in RocketMQ's own key = value format
-    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    #[arg(short = 'c', long = "config", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Name servers to register at, instead of running one inside
-    #[arg(short = 'n', long = "namesrv", value_name = "HOST:PORT[;HOST:PORT]")]
+    #[arg(short = 'n', long = "namesrv", global = true, value_name = "HOST:PORT[;HOST:PORT]")]
     pub namesrv: Option<String>,
     /// Print the effective settings and where each comes from, then exit
     #[arg(short = 'p', long = "print")]
     pub print: bool,
     /// One setting, as in the file; wins over the file; may be repeated
-    #[arg(short = 's', long = "set", value_name = "KEY=VALUE")]
+    #[arg(short = 's', long = "set", value_name = "KEY=VALUE", global = true)]
     pub set: Vec<String>,
+    #[command(subcommand)]
+    pub command: Option<BrokerCommand>,
+}
+
+/// What mqbroker does besides being a broker.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum BrokerCommand {
+    /// Say what this machine gives a broker, what stands in its way, and what to do about it
+    Doctor,
 }
 
 const BROKER_EXAMPLES: &str = "Examples:
@@ -36,7 +45,9 @@ const BROKER_EXAMPLES: &str = "Examples:
   mqbroker -n 10.0.0.1:9876;10.0.0.2:9876       register at standalone name servers
   mqbroker -s listenPort=20911 -s cpus=0-3      another port, four CPUs
   mqbroker -s storePathRootDir=/data/ringmq     another data directory
+  mqbroker doctor -c conf/broker.conf           is this machine ready, and what could be better
   mqbroker -p                                   what the settings are and where each comes from
+  mqbroker --reshard 8 -c conf/broker.conf      eight shards instead of as many as there are (broker stopped)
 
 Stop it with Ctrl-C or SIGTERM: it flushes, leaves a checkpoint and unregisters.";
 

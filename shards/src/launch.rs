@@ -54,7 +54,7 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Refused> {
         doors.push((ports::free(bind, network.namesrv_listen_port, "namesrvListenPort")?, Door::NameServer));
     }
     let cores = &loaded.settings.cores;
-    let cpus = cpus::choose(cores.cpus.as_deref(), numa_node(cores.numa_node))?;
+    let cpus = cpus::choose(cores.cpus.as_deref(), cpus::numa_node(cores.numa_node))?;
     let directory = directory::open(Path::new(&loaded.settings.store.store_path_root_dir))?;
     let mode = direct_io::probe(&directory.root)?;
     let superblock = format::start(&directory, &mut loaded, cpus.len())?;
@@ -193,11 +193,6 @@ fn system_refused(error: &std::io::Error) -> Refused {
 /// `*` is every address.
 fn bind_address(text: &str) -> Option<IpAddr> {
     text.parse().ok()
-}
-
-/// The setting, else the environment's RMQ_NUMA_NODE.
-fn numa_node(setting: Option<u16>) -> Option<u32> {
-    setting.map(u32::from).or_else(|| std::env::var("RMQ_NUMA_NODE").ok()?.trim().parse().ok())
 }
 
 fn shard_plans(directory: &DataDirectory, superblock: &Superblock, mode: WriteMode) -> Result<Vec<ShardPlan>, Refused> {

@@ -8,6 +8,7 @@ pub mod args;
 pub mod boot;
 pub mod clock;
 pub mod disk;
+pub mod doctor;
 pub mod driver;
 pub mod executor;
 pub mod greeting;

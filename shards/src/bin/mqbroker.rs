@@ -3,15 +3,25 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ringmq_shards::args::BrokerArgs;
-use ringmq_shards::launch;
+use ringmq_shards::args::{BrokerArgs, BrokerCommand};
+use ringmq_shards::boot::Refused;
+use ringmq_shards::{doctor, launch};
 
 fn main() -> ExitCode {
-    match launch::broker(&BrokerArgs::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&BrokerArgs::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(refused) => {
             eprintln!("mqbroker: {refused}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Whether all is well.
+fn run(args: &BrokerArgs) -> Result<bool, Refused> {
+    match args.command {
+        Some(BrokerCommand::Doctor) => doctor::examine(args),
+        None => launch::broker(args).map(|()| true),
     }
 }

@@ -37,8 +37,7 @@ pub fn choose(wanted: Option<&str>, numa_node: Option<u32>) -> Result<Vec<usize>
         };
     }
     let Some(node) = numa_node else { return Ok(allowed) };
-    let path = format!("/sys/devices/system/node/node{node}/cpulist");
-    let of_node = std::fs::read_to_string(&path).ok().and_then(|text| parse(text.trim())).ok_or_else(|| {
+    let of_node = of_node(node).ok_or_else(|| {
         Refused::new(format!("NUMA node {node} does not exist on this machine"), "see lscpu for the nodes there are")
     })?;
     let chosen: Vec<usize> = of_node.into_iter().filter(|cpu| allowed.contains(cpu)).collect();
@@ -49,6 +48,16 @@ pub fn choose(wanted: Option<&str>, numa_node: Option<u32>) -> Result<Vec<usize>
         ));
     }
     Ok(chosen)
+}
+
+/// The NUMA node to stay on: the setting's, else that of RMQ_NUMA_NODE.
+pub fn numa_node(setting: Option<u16>) -> Option<u32> {
+    setting.map(u32::from).or_else(|| std::env::var("RMQ_NUMA_NODE").ok()?.trim().parse().ok())
+}
+
+/// The CPUs of a NUMA node; `None` if there is no such node.
+pub fn of_node(node: u32) -> Option<Vec<usize>> {
+    parse(std::fs::read_to_string(format!("/sys/devices/system/node/node{node}/cpulist")).ok()?.trim())
 }
 
 /// Reads a list in the kernel's own spelling: `0,2-5`. `None` when it is no such list or is empty.
