@@ -18,6 +18,7 @@ pub mod range;
 pub mod read_plan;
 pub mod recovery;
 pub mod segment;
+pub mod survey;
 pub mod tail;
 
 pub use files::checkpoint::{self, Checkpoint};
