@@ -36,6 +36,7 @@ pub mod pop;
 pub mod pushes;
 pub mod rates;
 pub mod reading;
+pub mod reshard;
 pub mod routes;
 pub mod settings;
 pub mod shard;

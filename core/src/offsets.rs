@@ -225,6 +225,18 @@ impl Offsets {
     }
 }
 
+/// An OffsetBatch payload of these rows: topic, queue, group, committed offset.
+pub fn write_batch<'a>(rows: impl ExactSizeIterator<Item = (&'a str, u32, &'a str, i64)>) -> Vec<u8> {
+    let mut payload = (rows.len() as u32).to_be_bytes().to_vec();
+    for (topic, queue, group, offset) in rows {
+        put_text(&mut payload, topic);
+        payload.extend_from_slice(&queue.to_be_bytes());
+        put_text(&mut payload, group);
+        payload.extend_from_slice(&offset.to_be_bytes());
+    }
+    payload
+}
+
 /// Reads an OffsetBatch payload: `each` gets topic, queue, group and the offset, `None` for one that was deleted.
 ///
 /// # Errors

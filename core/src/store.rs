@@ -18,8 +18,8 @@ pub mod range;
 pub mod read_plan;
 pub mod recovery;
 pub mod segment;
-pub mod survey;
 pub mod tail;
+pub mod walk;
 
 pub use files::checkpoint::{self, Checkpoint};
 pub use files::index_file::{self, IndexBuild};

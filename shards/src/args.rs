@@ -28,6 +28,13 @@ pub struct BrokerArgs {
     /// One setting, as in the file; wins over the file; may be repeated
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE", global = true)]
     pub set: Vec<String>,
+    /// Rewrite the data directory to N shards while no broker runs on it, then exit
+    ///
+    /// Messages, queue and consumer offsets, topics, groups, delayed messages, transactions and POP states stay; physical
+    /// offsets, and message ids that contain one, change. Needs as much free space as the directory takes; until the new
+    /// shards are complete the old ones stay as they are.
+    #[arg(long = "reshard", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub reshard: Option<u16>,
     #[command(subcommand)]
     pub command: Option<BrokerCommand>,
 }

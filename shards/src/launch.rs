@@ -25,7 +25,7 @@ use crate::net::Door;
 use crate::net::listener::{self, Census, Listening};
 use crate::open::{ShardPlan, Source};
 use crate::registrar::Habits;
-use crate::{clock, mesh, signals};
+use crate::{clock, mesh, reshard, signals};
 
 /// Runs a broker until it is told to stop.
 ///
@@ -43,6 +43,9 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Refused> {
         return Ok(());
     }
     loaded.notices.iter().for_each(|notice| crate::warn!("{notice}"));
+    if let Some(shards) = args.reshard {
+        return reshard::run(loaded, shards);
+    }
     ring::probe()?;
     let network = &loaded.settings.network;
     let bind = bind_address(&network.bind_address);
@@ -203,7 +206,7 @@ fn shard_plans(directory: &DataDirectory, superblock: &Superblock, mode: WriteMo
                 "set mappedFileSizeCommitLog to a multiple of 1 MiB up to 1 GiB",
             )
         })?;
-        let directory = directory.root.join(format!("shard-{:03}", id.0));
+        let directory = directory.root.join(superblock.shard_directory(id));
         Ok(ShardPlan { id, shards: superblock.shards, options, directory, mode })
     };
     (0..superblock.shards).map(|id| plan(ShardId(id))).collect()

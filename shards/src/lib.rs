@@ -20,6 +20,7 @@ pub mod net;
 pub mod nudge;
 pub mod open;
 pub mod registrar;
+pub mod reshard;
 pub mod service;
 pub mod signals;
 pub mod turn;

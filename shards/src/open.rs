@@ -106,7 +106,10 @@ async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hos
 }
 
 /// Reads what the directory holds, up to the point where only the metadata is missing.
-fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
+///
+/// # Errors
+/// It is damaged, or unreadable.
+pub fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
     let fails = |error: io::Error| disk_refused(&plan.directory, error);
     fs::create_dir_all(&plan.directory).map_err(fails)?;
     let found = list(&plan.directory).map_err(fails)?;

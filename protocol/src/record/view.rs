@@ -206,7 +206,7 @@ impl<'a> Iterator for Records<'a> {
 
 /// Patches what only the log knows, in the bytes of a record that was encoded before.
 pub mod patch {
-    use super::{Writer, at, hosts, i32_at, store_host_at, store_timestamp_at, sys_flag};
+    use super::{Writer, at, hosts, i32_at, reconsume_times_at, store_host_at, store_timestamp_at, sys_flag};
     use std::net::SocketAddr;
 
     /// Sets the queue offset.
@@ -217,6 +217,12 @@ pub mod patch {
     /// Sets the physical offset.
     pub fn physical_offset(record: &mut [u8], offset: i64) {
         record[at::PHYSICAL_OFFSET..][..8].copy_from_slice(&offset.to_be_bytes());
+    }
+
+    /// Sets the prepared transaction offset.
+    pub fn prepared_transaction_offset(record: &mut [u8], offset: i64) {
+        let at = reconsume_times_at(i32_at(record, at::SYS_FLAG)) + 4;
+        record[at..][..8].copy_from_slice(&offset.to_be_bytes());
     }
 
     /// Sets the store timestamp.

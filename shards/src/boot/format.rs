@@ -6,7 +6,9 @@
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
+use ringmq_core::event::ShardId;
 use ringmq_core::settings::{BrokerSettings, Loaded, Settings, Source};
 use ringmq_core::store::superblock::{FILE_NAME, Superblock};
 
@@ -66,9 +68,34 @@ fn judge(directory: &DataDirectory, bytes: &[u8], loaded: &mut Loaded<BrokerSett
     }
     let wanted = loaded.settings.cores.shards;
     if wanted != 0 && wanted != found.shards {
-        crate::warn!("shards = {wanted} has no effect: {root} was made with {} shards and keeps them", found.shards);
+        crate::warn!(
+            "shards = {wanted} has no effect: {root} was made with {} shards and keeps them; mqbroker --reshard {wanted} changes that",
+            found.shards
+        );
+    }
+    for stray in strays(&directory.root, &found).unwrap_or_default() {
+        crate::warn!("{} is left of an interrupted --reshard, counts for nothing and may be removed", stray.display());
     }
     Ok(found)
+}
+
+/// Directories of shards of another generation: what a rewrite to another number of shards left behind when it was
+/// interrupted, before or after it counted.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn strays(root: &Path, superblock: &Superblock) -> io::Result<Vec<PathBuf>> {
+    let own: Vec<String> = (0..superblock.shards).map(|id| superblock.shard_directory(ShardId(id))).collect();
+    let mut strays = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("shard-") && !own.contains(&name) && entry.file_type()?.is_dir() {
+            strays.push(entry.path());
+        }
+    }
+    strays.sort();
+    Ok(strays)
 }
 
 fn new(settings: &BrokerSettings, cpus: usize) -> io::Result<Superblock> {
@@ -82,6 +109,7 @@ fn new(settings: &BrokerSettings, cpus: usize) -> io::Result<Superblock> {
         identity,
         epoch: 0,
         shards,
+        generation: 0,
         segment_size: settings.store.segment_size,
         made_ms: clock::now().wall_ms,
         cluster: settings.identity.broker_cluster_name.clone(),

@@ -7,6 +7,7 @@ use std::fmt;
 
 use ringmq_protocol::wire::{Reader, Writer};
 
+use crate::event::ShardId;
 use crate::store::limits::BLOCK;
 
 /// Name of the file in the root of the data directory.
@@ -33,6 +34,8 @@ pub struct Superblock {
     /// Number of the newest start; 0 in a directory that was made and never started.
     pub epoch: u32,
     pub shards: u16,
+    /// How often the directory was rewritten to another number of shards; names the shards' directories.
+    pub generation: u16,
     pub segment_size: u64,
     /// When the directory was made, ms.
     pub made_ms: i64,
@@ -68,12 +71,20 @@ impl fmt::Display for SuperblockError {
 impl std::error::Error for SuperblockError {}
 
 impl Superblock {
-    /// The file of a new directory (epoch 0), to be put in place atomically.
+    /// The file of a directory that has no other state than this one, to be put in place atomically.
     pub fn new_file(&self) -> Vec<u8> {
-        assert_eq!(self.epoch, 0, "a new directory was never started");
-        let mut file = self.slot().1.to_vec();
-        file.resize(FILE_LEN, 0);
+        let (at, slot) = self.slot();
+        let mut file = vec![0; FILE_LEN];
+        file[at as usize..at as usize + SLOT].copy_from_slice(&slot);
         file
+    }
+
+    /// The name of a shard's directory: `shard-002`, and `shard-002.g1` after the directory was rewritten once.
+    pub fn shard_directory(&self, shard: ShardId) -> String {
+        match self.generation {
+            0 => format!("shard-{:03}", shard.0),
+            generation => format!("shard-{:03}.g{generation}", shard.0),
+        }
     }
 
     /// Where the checksums of this directory's frames begin. Nobody outside knows it, so no message body can pass for a
@@ -90,7 +101,7 @@ impl Superblock {
 
     /// Where this state goes in the file, and its bytes. Must be durable before the first append of the start.
     pub fn slot(&self) -> (u64, [u8; SLOT]) {
-        let Superblock { identity, epoch, shards, segment_size, made_ms, cluster, broker, broker_id } = self;
+        let Superblock { identity, epoch, shards, generation, segment_size, made_ms, cluster, broker, broker_id } = self;
         let mut bytes = [0; SLOT];
         let mut out = Writer::new(&mut bytes);
         out.put(MAGIC);
@@ -99,7 +110,7 @@ impl Superblock {
         out.put(identity);
         out.i32(*epoch as i32);
         out.i16(*shards as i16);
-        out.i16(0);
+        out.i16(*generation as i16);
         out.i64(*segment_size as i64);
         out.i64(*made_ms);
         for name in [cluster, broker] {
@@ -162,7 +173,7 @@ fn fields(from: &mut Reader<'_>) -> Option<Superblock> {
     let identity = from.take(16)?.try_into().ok()?;
     let epoch = from.i32()? as u32;
     let shards = from.i16()? as u16;
-    from.i16()?;
+    let generation = from.i16()? as u16;
     let segment_size = from.i64()? as u64;
     let made_ms = from.i64()?;
     let mut name = || {
@@ -171,7 +182,7 @@ fn fields(from: &mut Reader<'_>) -> Option<Superblock> {
     };
     let (cluster, broker) = (name()?, name()?);
     let broker_id = from.i64()?;
-    Some(Superblock { identity, epoch, shards, segment_size, made_ms, cluster, broker, broker_id })
+    Some(Superblock { identity, epoch, shards, generation, segment_size, made_ms, cluster, broker, broker_id })
 }
 
 #[cfg(test)]
@@ -183,6 +194,7 @@ mod tests {
             identity: *b"0123456789abcdef",
             epoch: 0,
             shards: 4,
+            generation: 0,
             segment_size: 1 << 28,
             made_ms: 1_700_000_000_000,
             cluster: "DefaultCluster".into(),
@@ -211,6 +223,16 @@ mod tests {
             put(&mut file, &next);
             state = next;
         }
+    }
+
+    #[test]
+    fn a_rewritten_directory_keeps_its_shards_elsewhere() {
+        let rewritten = Superblock { generation: 1, epoch: 2, ..block() };
+        assert_eq!(block().shard_directory(ShardId(2)), "shard-002");
+        assert_eq!(rewritten.shard_directory(ShardId(2)), "shard-002.g1");
+        assert_eq!(Superblock::decode(&rewritten.new_file()).as_ref(), Ok(&rewritten));
+        let odd = Superblock { epoch: 3, ..rewritten };
+        assert_eq!(Superblock::decode(&odd.new_file()).as_ref(), Ok(&odd), "its slot is the second one");
     }
 
     #[test]
