@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use ringmq_core::effects::{Effects, Outgoing};
 use ringmq_core::event::{ConnId, CoreId, Input, Now, Origin, PeerMessage, ShardId};
 use ringmq_core::handlers;
-use ringmq_core::namesrv::{Announcement, FileToWrite, NameServer, NamesrvInput};
+use ringmq_core::namesrv::{FileToWrite, NameServer, NamesrvInput, Telling};
 use ringmq_core::place::Place;
 use ringmq_core::shard::Shard;
 use ringmq_core::topic::Registration;
@@ -331,8 +331,12 @@ impl Driver {
     /// The control shard's topics changed: the name server in this process knows at once, the others are told.
     fn announce(&self, control: &Hosted, registration: Registration) {
         if let Some(names) = &self.names {
-            let announcement = control.shard.apply(|shard| Announcement::of(&shard.metadata, &registration));
-            names.apply(clock::now(), NamesrvInput::Announced(&announcement));
+            let mut telling = Telling::new(registration.clone());
+            let mut next =
+                || control.shard.apply(|shard| telling.next_part(&shard.metadata, limits::TOPICS_PER_ANNOUNCEMENT));
+            while let Some(part) = next() {
+                names.apply(clock::now(), NamesrvInput::Announced(part));
+            }
         }
         for inbox in &self.inboxes {
             inbox.put(registration.clone());

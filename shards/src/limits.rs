@@ -95,6 +95,13 @@ pub const REGISTER_RETRY: Duration = Duration::from_secs(2);
 /// Topics per registration frame: with attributes about 300 bytes each, a quarter of the largest frame.
 pub const TOPICS_PER_REGISTRATION: usize = 16_384;
 
+/// Topics told to the name server in this process at once, which bounds the memory of doing so: about 1 MiB.
+pub const TOPICS_PER_ANNOUNCEMENT: usize = 4_096;
+
+/// A broker with more topics than fit into one registration asks a name server whether it knows them all instead of telling
+/// them again every period, and tells them anyway this often: somebody may have removed one at the name server.
+pub const QUIET_PERIODS: u32 = 10;
+
 /// How long unregistering may take at stop, for all name servers together.
 pub const UNREGISTER_PATIENCE: Duration = Duration::from_secs(2);
 

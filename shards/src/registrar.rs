@@ -19,9 +19,9 @@ use glommio::GlommioError;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
 use ringmq_core::event::ShardId;
-use ringmq_core::namesrv::Announcement;
+use ringmq_core::namesrv::{Announcement, Telling};
 use ringmq_core::shard::Shard;
-use ringmq_core::topic::{Announced, Registration};
+use ringmq_core::topic::Registration;
 use ringmq_protocol::command::Command;
 use ringmq_protocol::encode::FrameTooLarge;
 use ringmq_protocol::frame;
@@ -141,8 +141,10 @@ pub async fn register(driver: Rc<Driver>, inbox: Rc<Inbox>, habits: Habits) {
     let mut link: Option<Link> = None;
     let mut known = false;
     let mut complained = false;
+    // Periods since all topics were told.
+    let mut quiet = 0;
     while !inbox.stopping.get() {
-        let said = tell(&driver, &inbox, &habits, &mut link, known).await;
+        let said = tell(&driver, &inbox, &habits, &mut link, known.then_some(&mut quiet)).await;
         let rest = match said {
             Ok(topics) => {
                 if !known {
@@ -171,27 +173,36 @@ pub async fn register(driver: Rc<Driver>, inbox: Rc<Inbox>, habits: Habits) {
     inbox.done.set(true);
 }
 
-/// Says what is to be said; returns the number of topics in it.
+/// Says what is to be said; returns the number of topics in it. `quiet` is there once everything was told.
 async fn tell(
     driver: &Driver,
     inbox: &Inbox,
     habits: &Habits,
     link: &mut Option<Link>,
-    known: bool,
+    quiet: Option<&mut u32>,
 ) -> Result<usize, Failure> {
     let pending = inbox.pending.borrow_mut().take();
-    let registration = match pending {
-        Some(changes) if known => changes,
-        // The first word, the regular one, and the one after a failure are about everything.
-        _ => driver.whole_registration(),
-    };
     let link = match link {
         Some(link) => link,
         None => link.insert(Link::open(habits).await?),
     };
-    let announcement = driver.announcement(&registration);
-    let topics = announcement.topics.len();
-    for part in announcement.split(limits::TOPICS_PER_REGISTRATION) {
+    let registration = match (pending, quiet) {
+        (Some(changes), Some(_)) => changes,
+        (None, Some(quiet)) => {
+            *quiet += 1;
+            if *quiet < limits::QUIET_PERIODS && driver.has_many_topics() && link.knows_all(driver).await? {
+                return Ok(0);
+            }
+            *quiet = 0;
+            driver.whole_registration()
+        }
+        // The first word, and the one after a failure.
+        (_, None) => driver.whole_registration(),
+    };
+    let mut telling = Telling::new(registration);
+    let mut topics = 0;
+    while let Some(part) = driver.next_part(&mut telling) {
+        topics += part.topics.len();
         let local = link.local.clone();
         link.call(|opaque, out| part.encode_register(&local, opaque, habits.compressed, out)).await?;
     }
@@ -229,21 +240,25 @@ impl Link {
     }
 
     async fn unregister(&mut self, driver: &Driver, habits: &Habits) -> Result<(), Failure> {
-        let nothing = Registration {
-            topics: Announced::Some { put: Default::default(), dropped: Default::default() },
-            ..driver.whole_registration()
-        };
-        let announcement = driver.announcement(&nothing);
+        let announcement = driver.announcement_head();
         let local = self.local.clone();
         self.patience = habits.patience.min(limits::UNREGISTER_PATIENCE);
-        self.call(|opaque, out| announcement.encode_unregister(&local, opaque, out)).await
+        self.call(|opaque, out| announcement.encode_unregister(&local, opaque, out)).await.map(drop)
     }
 
-    /// Asks and waits for the answer.
+    /// Asks whether the name server has all topics as they are now, which tells it that we are alive.
+    async fn knows_all(&mut self, driver: &Driver) -> Result<bool, Failure> {
+        let announcement = driver.announcement_head();
+        let local = self.local.clone();
+        let changed = self.call(|opaque, out| announcement.encode_query_version(&local, opaque, out)).await?;
+        Ok(changed == Some(false))
+    }
+
+    /// Asks and waits for the answer; what it says about `changed`, if anything.
     async fn call(
         &mut self,
         encode: impl FnOnce(i32, &mut Vec<u8>) -> Result<(), FrameTooLarge>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<bool>, Failure> {
         self.opaque = self.opaque.wrapping_add(1);
         let mut bytes = Vec::new();
         encode(self.opaque, &mut bytes)?;
@@ -255,7 +270,7 @@ impl Link {
         answered
     }
 
-    async fn answer(&mut self) -> Result<(), Failure> {
+    async fn answer(&mut self) -> Result<Option<bool>, Failure> {
         loop {
             let answer = self.frame().await?;
             let parts = frame::split(&answer).ok().flatten().ok_or(Failure::Garbled)?;
@@ -265,7 +280,7 @@ impl Link {
                 continue;
             }
             if command.code == 0 {
-                return Ok(());
+                return Ok(command.ext.get("changed").map(|changed| &*changed.to_cow() != "false"));
             }
             let remark = command.remark.map(|remark| remark.to_cow().into_owned()).unwrap_or_default();
             return Err(Failure::Refused { code: command.code, remark });
@@ -289,8 +304,19 @@ impl Driver {
         Registration::all(self.control().shard.apply(version).unwrap_or_default())
     }
 
-    fn announcement(&self, registration: &Registration) -> Announcement {
-        self.control().shard.apply(|shard| Announcement::of(&shard.metadata, registration))
+    /// This broker as of now, without its topics.
+    fn announcement_head(&self) -> Announcement {
+        let version = self.whole_registration().version;
+        self.control().shard.apply(|shard| Announcement::head(&shard.metadata, version))
+    }
+
+    fn next_part(&self, telling: &mut Telling) -> Option<Announcement> {
+        self.control().shard.apply(|shard| telling.next_part(&shard.metadata, limits::TOPICS_PER_REGISTRATION))
+    }
+
+    /// Whether telling all topics takes more than one message.
+    fn has_many_topics(&self) -> bool {
+        self.control().shard.apply(|shard| shard.metadata.topics.end() > limits::TOPICS_PER_REGISTRATION)
     }
 
     fn control(&self) -> &crate::driver::Hosted {

@@ -3,6 +3,8 @@
 //! Owns how topics become a registration: for the name server in this process as values, for others as the frame of
 //! REGISTER_BROKER (103). The same announcement goes to all of them.
 
+use std::collections::BTreeSet;
+
 use ringmq_protocol::bodies::register::{RegisterBrokerBody, body_crc};
 use ringmq_protocol::bodies::topic::{DataVersion, TopicConfig, TopicConfigTable, TopicFilterType};
 use ringmq_protocol::encode::{self, FrameTooLarge, Head};
@@ -40,107 +42,130 @@ pub struct Announcement {
     pub dropped: Vec<Box<str>>,
 }
 
-impl Announcement {
-    /// What a registration comes to, as the metadata stands now.
+/// A registration being told, part by part: a million topics fit neither into a frame nor into one turn of an executor.
+///
+/// The topics may change between two parts. What came behind the point where the telling is, is announced by itself, after
+/// this registration; what was dropped is left out.
+#[derive(Debug)]
+pub struct Telling {
+    version: DataVersion,
+    /// How many parts were told.
+    parts: i64,
+    rest: Rest,
+}
+
+#[derive(Debug)]
+enum Rest {
+    /// All topics from this number on.
+    From(usize),
+    /// Only these.
+    Some { put: BTreeSet<Box<str>>, dropped: BTreeSet<Box<str>> },
+    /// Nothing.
+    Told,
+}
+
+impl Telling {
+    /// Begins to tell.
     #[must_use]
-    pub fn of(metadata: &Metadata, registration: &Registration) -> Self {
-        let settings = &metadata.settings;
-        let permission = settings.topics.broker_permission as i32;
-        let line = |topic: &Topic| {
-            let mut config = topic_config(topic);
-            config.perm &= permission | ringmq_protocol::perm::INHERIT;
-            config
+    pub fn new(registration: Registration) -> Self {
+        let Registration { version, topics } = registration;
+        let rest = match topics {
+            Announced::All => Rest::From(0),
+            Announced::Some { put, dropped } => Rest::Some { put, dropped },
         };
-        let (complete, topics, dropped) = match &registration.topics {
-            Announced::All => (true, metadata.topics.iter().map(line).collect(), Vec::new()),
-            Announced::Some { put, dropped } => {
-                let put = put.iter().filter_map(|name| metadata.topics.get(name)).map(line).collect();
-                (false, put, dropped.iter().cloned().collect())
+        Telling { version, parts: 0, rest }
+    }
+
+    /// The next part, of about `most` topics and at least two, unless there are no more: a name server takes a single one only
+    /// from brokers that it knows. `None` when all is told; a registration without topics is told in one part.
+    ///
+    /// Only the last part carries the real version; the others carry versions of their own, so that a name server takes each
+    /// as news, and takes the registration for outdated should it end halfway.
+    #[must_use]
+    pub fn next_part(&mut self, metadata: &Metadata, most: usize) -> Option<Announcement> {
+        let line = |topic: &Topic| announced_config(metadata, topic);
+        let (mut topics, mut gone) = (Vec::new(), Vec::new());
+        let is_all = matches!(self.rest, Rest::From(_));
+        let is_last = match &mut self.rest {
+            Rest::Told => return None,
+            Rest::From(next) => {
+                let end = metadata.topics.end();
+                while topics.len() < 2 && *next < end {
+                    let from = *next;
+                    *next = end.min(from + most);
+                    topics.extend(metadata.topics.range(from, *next).map(line));
+                }
+                *next == end
+            }
+            Rest::Some { put, dropped } => {
+                while topics.len() < most
+                    && let Some(name) = put.pop_first()
+                {
+                    topics.extend(metadata.topics.get(&name).map(line));
+                }
+                if put.is_empty() {
+                    gone.extend(std::mem::take(dropped));
+                }
+                put.is_empty()
             }
         };
+        self.parts += 1;
+        let version = if is_last { self.version } else { DataVersion { counter: -self.parts, ..self.version } };
+        if is_last {
+            self.rest = Rest::Told;
+        }
+        let complete = is_all && is_last && self.parts == 1;
+        Some(Announcement { complete, topics, dropped: gone, ..Announcement::head(metadata, version) })
+    }
+}
+
+/// A topic as name servers are told of it.
+fn announced_config(metadata: &Metadata, topic: &Topic) -> TopicConfig {
+    let permission = metadata.settings.topics.broker_permission as i32;
+    let mut config = topic_config(topic);
+    config.perm &= permission | ringmq_protocol::perm::INHERIT;
+    config
+}
+
+impl Announcement {
+    /// An announcement of no topic.
+    #[must_use]
+    pub fn head(metadata: &Metadata, version: DataVersion) -> Self {
+        let settings = &metadata.settings;
         Announcement {
             cluster: settings.identity.broker_cluster_name.as_str().into(),
             broker: settings.identity.broker_name.as_str().into(),
             port: settings.network.listen_port,
             announced_host: settings.network.broker_ip1.as_deref().map(Box::from),
             ha_host: settings.network.broker_ip2.as_deref().map(Box::from),
-            version: registration.version,
-            complete,
-            topics,
-            dropped,
+            version,
+            complete: false,
+            topics: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 
     /// For the name server in this process.
     #[must_use]
-    pub fn registering(&self) -> Registering {
+    pub fn into_registering(self) -> Registering {
         let address = match &self.announced_host {
             Some(host) => BrokerAddress::Fixed(address_text(host, self.port).into()),
             None => BrokerAddress::AsReached { port: self.port },
         };
+        let ha_address = self.ha_host.as_deref().map(|host| address_text(host, self.port + 1));
         Registering {
-            cluster: self.cluster.clone(),
-            name: self.broker.clone(),
+            cluster: self.cluster,
+            name: self.broker,
             id: MASTER,
             address,
-            ha_address: self
-                .ha_host
-                .as_deref()
-                .map(|host| address_text(host, self.port + 1))
-                .unwrap_or_default()
-                .into(),
+            ha_address: ha_address.unwrap_or_default().into(),
             zone: None,
             expires_ms: None,
             acting_master: None,
             version: self.version,
             conn: None,
             complete: self.complete,
-            topics: self.topics.clone(),
-        }
-    }
-
-    /// The same in parts of at most `topics` topics, to be sent in this order: a million topics do not fit into one frame.
-    /// Only the last part carries the real version; the others carry versions of their own, so that a name server takes each
-    /// as news.
-    ///
-    /// # Panics
-    /// When `topics` is 0.
-    #[must_use]
-    pub fn split(mut self, topics: usize) -> Vec<Announcement> {
-        assert!(topics > 0, "a part carries topics");
-        let mut parts = Vec::new();
-        while self.topics.len() > topics {
-            let rest = self.topics.split_off(topics);
-            let counter = -1 - parts.len() as i64;
-            let version = DataVersion { counter, ..self.version };
-            let now = std::mem::replace(&mut self.topics, rest);
-            parts.push(Announcement {
-                topics: now,
-                version,
-                complete: false,
-                dropped: Vec::new(),
-                ..self.clone_head()
-            });
-        }
-        let complete = self.complete && parts.is_empty();
-        parts.push(Announcement { complete, ..self });
-        parts
-    }
-
-    /// Everything but the topics.
-    fn clone_head(&self) -> Announcement {
-        let Announcement { cluster, broker, port, announced_host, ha_host, version, complete, topics: _, dropped: _ } =
-            self;
-        Announcement {
-            cluster: cluster.clone(),
-            broker: broker.clone(),
-            port: *port,
-            announced_host: announced_host.clone(),
-            ha_host: ha_host.clone(),
-            version: *version,
-            complete: *complete,
-            topics: Vec::new(),
-            dropped: Vec::new(),
+            topics: self.topics,
         }
     }
 
@@ -187,22 +212,38 @@ impl Announcement {
         encoder.finish_with(&body).map(drop)
     }
 
+    /// Appends the frame of QUERY_DATA_VERSION: does the name server know the topics as of this version? When it does, that
+    /// counts as a sign of life.
+    ///
+    /// # Errors
+    /// Never in practice: the frame is short.
+    pub fn encode_query_version(&self, local_ip: &str, opaque: i32, out: &mut Vec<u8>) -> Result<(), FrameTooLarge> {
+        let address = self.address(local_ip);
+        let head = Head::request(Spelling::Json, RequestCode::QueryDataVersion as i32, opaque);
+        let mut encoder = encode::begin(out, &head);
+        self.broker_header(&address).encode(&mut encoder);
+        encoder.finish_with(&ringmq_protocol::bodies::to_vec(&self.version)).map(drop)
+    }
+
     /// Appends the frame of UNREGISTER_BROKER.
     ///
     /// # Errors
     /// Never in practice: the frame has four short fields.
     pub fn encode_unregister(&self, local_ip: &str, opaque: i32, out: &mut Vec<u8>) -> Result<(), FrameTooLarge> {
         let address = self.address(local_ip);
-        let header = BrokerHeader {
-            broker_name: Text::plain(&self.broker),
-            broker_addr: Text::plain(&address),
-            cluster_name: Text::plain(&self.cluster),
-            broker_id: MASTER,
-        };
         let head = Head::request(Spelling::Json, RequestCode::UnregisterBroker as i32, opaque);
         let mut encoder = encode::begin(out, &head);
-        header.encode(&mut encoder);
+        self.broker_header(&address).encode(&mut encoder);
         encoder.finish(0).map(drop)
+    }
+
+    fn broker_header<'a>(&'a self, address: &'a str) -> BrokerHeader<'a> {
+        BrokerHeader {
+            broker_name: Text::plain(&self.broker),
+            broker_addr: Text::plain(address),
+            cluster_name: Text::plain(&self.cluster),
+            broker_id: MASTER,
+        }
     }
 }
 

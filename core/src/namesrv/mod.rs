@@ -6,13 +6,14 @@
 
 mod announcement;
 mod kv;
+mod queues;
 mod requests;
 mod route;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use announcement::{Announcement, topic_config};
+pub use announcement::{Announcement, Telling, topic_config};
 pub use kv::{KvConfig, ORDER_TOPIC_CONFIG};
 pub use requests::serves;
 pub use table::{BrokerAddress, RegisterError, Registering, RouteTable};
@@ -47,7 +48,7 @@ pub enum NamesrvInput<'a> {
         conn: ConnId,
     },
     /// The broker in this process announces topics.
-    Announced(&'a Announcement),
+    Announced(Announcement),
     /// The file given out by [`NameServer::next_file`] was written, or not.
     FileWritten(Result<(), DiskError>),
     /// Time passed; wanted when [`NameServer::next_deadline`] is reached.
@@ -170,17 +171,16 @@ impl NameServer {
         }
     }
 
-    fn announced(&mut self, now: Now, announcement: &Announcement) {
-        let broker = announcement.registering();
+    fn announced(&mut self, now: Now, mut announcement: Announcement) {
+        let dropped = std::mem::take(&mut announcement.dropped);
+        let broker = announcement.into_registering();
         let name = broker.name.clone();
-        // Topics of one's own process are never too many to be told about, and the only broker of this process never
-        // announces a single topic before all of them.
         let registered = self.table.register(now, broker);
         assert!(
             registered.is_ok() || registered == Err(RegisterError::Full),
-            "this process announces everything first"
+            "the broker of this process is known once it says anything"
         );
-        for topic in &announcement.dropped {
+        for topic in &dropped {
             self.table.remove_queues(topic, &name);
         }
     }

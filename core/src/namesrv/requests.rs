@@ -26,8 +26,9 @@ use crate::effects::{Effects, Refusal};
 use crate::settings::first_listed;
 
 use super::kv::{KV_BYTES_MAX, KvFull, ORDER_TOPIC_CONFIG};
+use super::queues::Share;
 use super::route::{self, RouteRules, Zone};
-use super::table::{BROKER_EXPIRES_MS, BROKERS_MAX, BrokerAddress, Queues, RegisterError, Registering, TOPICS_MAX};
+use super::table::{BROKER_EXPIRES_MS, BROKERS_MAX, BrokerAddress, RegisterError, Registering, TOPICS_MAX};
 use super::{Ask, NameServer, WAITING_MAX};
 
 /// Brokers older than this register without JSON around their topics (V3_0_11).
@@ -314,9 +315,23 @@ fn topics(
     if !is_on {
         return Err(list_is_off(key));
     }
-    let has = |queues: &Queues| queues.by_broker.values().any(|data| is_wanted(data.topic_sys_flag));
-    body(&TopicList { broker_addr: None, topic_list: server.table.topic_names(has) }, ask, out);
+    names(server, |share| is_wanted(share.sys_flag), ask, out);
     Ok(())
+}
+
+/// Answers with a TopicList, whose names are written from where they are: there may be a million.
+fn names(server: &NameServer, is_wanted: impl Fn(&Share) -> bool, ask: &Ask<'_>, out: &mut Effects) {
+    let list = |bytes: &mut Vec<u8>| {
+        bytes.extend_from_slice(br#"{"topicList":["#);
+        for (at, name) in server.table.topic_names(is_wanted).enumerate() {
+            if at > 0 {
+                bytes.push(b',');
+            }
+            bodies::encode(&name, bytes);
+        }
+        bytes.extend_from_slice(b"]}");
+    };
+    let _ = out.reply(&ask.to(), ResponseCode::Success, None, |_| {}, list);
 }
 
 #[cold]
@@ -329,9 +344,8 @@ fn topics_by_cluster(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) 
         return Err(list_is_off("enableTopicList"));
     }
     let ClusterHeader { cluster } = header(ask)?;
-    let brokers = server.table.brokers_of(&cluster.to_cow());
-    let has = |queues: &Queues| queues.by_broker.keys().any(|broker| brokers.contains(broker));
-    body(&TopicList { broker_addr: None, topic_list: server.table.topic_names(has) }, ask, out);
+    let brokers = server.table.numbers_of(&cluster.to_cow());
+    names(server, |share| brokers.contains(&share.broker), ask, out);
     Ok(())
 }
 
@@ -357,9 +371,10 @@ fn register_topic(server: &mut NameServer, ask: &Ask<'_>, out: &mut Effects) -> 
     let topic = topic.to_cow();
     let route: TopicRouteData = bodies::decode(ask.command.body).map_err(|error| malformed(&error))?;
     for queues in route.queue_datas {
-        let broker = queues.broker_name.clone();
-        if server.table.group(&broker).is_some() {
-            server.table.put_queues(&topic, &broker, queues);
+        match server.table.put_queues(&topic, &queues) {
+            // What is said of brokers that are not here is passed over.
+            Ok(()) | Err(RegisterError::NeverRegistered) => {}
+            Err(error @ RegisterError::Full) => return Err(register_refused(error)),
         }
     }
     let _ = out.done(&ask.to());

@@ -17,8 +17,9 @@ use super::table::{BrokerAddress, Group, MASTER, RouteTable, broker_data};
 const HOLE: &str = "\u{1}";
 const HOLE_JSON: &str = "\\u0001";
 
-/// Most answers kept; beyond, routes are built anew each time. An answer has about 300 bytes per broker.
-pub const KEPT_MAX: usize = 262_144;
+/// Bytes of kept answers; when they are reached all are forgotten, and the next answers are built again, each in about three
+/// microseconds. An answer has about 300 bytes per broker: this is enough for the 30,000 topics asked for most often.
+pub const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// A zone that a client restricts its routes to (`__ZONE_MODE`, `__ZONE_NAME`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +31,21 @@ struct Kept {
     /// Of the table's epoch and the topic's version these bytes are.
     epoch: u64,
     version: u64,
-    pieces: Vec<Piece>,
+    pieces: Box<[Piece]>,
+}
+
+impl Kept {
+    /// Bytes in memory, with what allocations and the map add.
+    fn weight(&self, topic: &str) -> usize {
+        const EACH: usize = 16;
+        let pieces = self.pieces.iter().map(|piece| piece.bytes.len() + size_of::<Piece>() + EACH);
+        pieces.sum::<usize>() + topic.len() + 2 * size_of::<Kept>() + 3 * EACH
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Piece {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     /// After the bytes: our address as the client reached it, with this port.
     then_port: Option<u16>,
 }
@@ -44,6 +54,8 @@ struct Piece {
 #[derive(Debug, Default)]
 pub struct RouteAnswers {
     kept: Map<Box<str>, Kept>,
+    /// What they take, about.
+    bytes: usize,
 }
 
 /// What the settings say about routes.
@@ -67,7 +79,7 @@ impl RouteAnswers {
         out: &mut Vec<u8>,
     ) -> Option<()> {
         let Some(queues) = table.topic(topic) else {
-            self.kept.remove(topic);
+            self.forget(topic);
             return None;
         };
         let is_fresh = |kept: &&Kept| kept.epoch == table.epoch() && kept.version == queues.version;
@@ -81,12 +93,20 @@ impl RouteAnswers {
         })?;
         let pieces = cut(&bodies::to_vec(&route));
         join(&pieces, local, out);
-        if self.kept.len() >= KEPT_MAX {
-            self.kept.clear();
-        }
+        self.forget(topic);
         let kept = Kept { epoch: table.epoch(), version: queues.version, pieces };
+        self.bytes += kept.weight(topic);
+        if self.bytes > KEPT_BYTES_MAX {
+            *self = RouteAnswers { kept: Map::default(), bytes: kept.weight(topic) };
+        }
         self.kept.insert(topic.into(), kept);
         Some(())
+    }
+
+    fn forget(&mut self, topic: &str) {
+        if let Some(kept) = self.kept.remove(topic) {
+            self.bytes -= kept.weight(topic);
+        }
     }
 }
 
@@ -100,13 +120,13 @@ pub fn build(
 ) -> Option<TopicRouteData> {
     let queues = table.topic(topic)?;
     let mut route = TopicRouteData { order_topic_conf: rules.order.map(str::to_owned), ..TopicRouteData::default() };
-    for (name, data) in &queues.by_broker {
-        let group = table.group(name);
+    for mut data in table.queue_datas(queues) {
+        let name = data.broker_name.clone();
+        let group = table.group(&name);
         if group.is_some_and(|group| zone.is_some_and(|zone| is_outside(group, zone))) {
             continue;
         }
-        let mut data = data.clone();
-        let mut broker = group.map(|group| broker_data(name, group, &text));
+        let mut broker = group.map(|group| broker_data(&name, group, &text));
         if rules.acting_master
             && group.is_some_and(Group::lacks_master)
             && let Some(broker) = &mut broker
@@ -128,15 +148,15 @@ fn is_outside(group: &Group, zone: &Zone) -> bool {
 }
 
 /// Cuts a body at its holes: every second part is the port that goes into one.
-fn cut(body: &[u8]) -> Vec<Piece> {
+fn cut(body: &[u8]) -> Box<[Piece]> {
     let text = std::str::from_utf8(body).expect("JSON was just written from strings");
     let mut pieces = Vec::new();
     let mut parts = text.split(HOLE_JSON);
     while let Some(part) = parts.next() {
         let then_port = parts.next().and_then(|port| port.parse().ok());
-        pieces.push(Piece { bytes: part.as_bytes().to_vec(), then_port });
+        pieces.push(Piece { bytes: part.as_bytes().into(), then_port });
     }
-    pieces
+    pieces.into()
 }
 
 fn join(pieces: &[Piece], local: SocketAddr, out: &mut Vec<u8>) {

@@ -12,7 +12,9 @@ use ringmq_protocol::bodies::topic::{DataVersion, TopicConfig};
 use ringmq_protocol::perm;
 
 use crate::event::{ConnId, Now};
-use crate::map::Map;
+use crate::map::ByName;
+
+use super::queues::{BrokerNumber, BrokerNumbers, Queues, Share};
 
 /// Id of a broker name's master.
 pub const MASTER: i64 = 0;
@@ -23,7 +25,7 @@ pub const BROKER_EXPIRES_MS: u64 = 120_000;
 /// Most brokers: a registration costs about 1 KiB besides its topics.
 pub const BROKERS_MAX: usize = 65_536;
 
-/// Most topics; one costs about 200 bytes per broker that has it.
+/// Most topics; one costs about 110 bytes, and 20 more per further broker that has it.
 pub const TOPICS_MAX: usize = 4_194_304;
 
 /// Where clients reach a broker.
@@ -128,15 +130,6 @@ struct Live {
     name: Box<str>,
 }
 
-/// A topic's queues, by broker name.
-#[derive(Clone, Debug, Default)]
-pub struct Queues {
-    /// The queues.
-    pub by_broker: BTreeMap<Box<str>, QueueData>,
-    /// Changes with every change of this topic; see [`RouteTable::epoch`].
-    pub version: u64,
-}
-
 type LiveKey = (Box<str>, BrokerAddress);
 
 /// Brokers, their addresses and their queues.
@@ -145,7 +138,8 @@ pub struct RouteTable {
     clusters: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     brokers: BTreeMap<Box<str>, Group>,
     live: BTreeMap<LiveKey, Live>,
-    topics: Map<Box<str>, Queues>,
+    topics: ByName<Queues>,
+    numbers: BrokerNumbers,
     /// Counts changes of topics.
     changes: u64,
     epoch: u64,
@@ -175,6 +169,25 @@ impl RouteTable {
         self.brokers.get(name)
     }
 
+    /// What each broker has of a topic, by broker name.
+    #[must_use]
+    pub fn queue_datas(&self, queues: &Queues) -> Vec<QueueData> {
+        let mut datas: Vec<QueueData> = queues.shares().map(|share| self.queue_data(share)).collect();
+        datas.sort_unstable_by(|a, b| a.broker_name.cmp(&b.broker_name));
+        datas
+    }
+
+    fn queue_data(&self, share: &Share) -> QueueData {
+        let Share { broker, perm, read_queues, write_queues, sys_flag } = *share;
+        QueueData {
+            broker_name: self.numbers.name(broker).to_owned(),
+            perm,
+            read_queue_nums: read_queues,
+            topic_sys_flag: sys_flag,
+            write_queue_nums: write_queues,
+        }
+    }
+
     /// Whether a broker is known and alive, and the version of its topics.
     #[must_use]
     pub fn version_of(&self, cluster: &str, address: &BrokerAddress) -> Option<DataVersion> {
@@ -192,7 +205,8 @@ impl RouteTable {
             self.live.remove(&(broker.cluster, broker.address));
             return Ok(MasterOf::default());
         }
-        if known_address.is_none() && broker.topics.len() == 1 {
+        // The broker in this process (it never expires) tells all its topics in parts, and one may be small.
+        if known_address.is_none() && broker.topics.len() == 1 && broker.expires_ms.is_some() {
             return Err(RegisterError::NeverRegistered);
         }
         if self.live.len() >= BROKERS_MAX || self.topics.len() + broker.topics.len() > TOPICS_MAX {
@@ -230,8 +244,7 @@ impl RouteTable {
 
     fn check_room(&self, broker: &Registering) -> Result<(), RegisterError> {
         let key = (broker.cluster.clone(), broker.address.clone());
-        let new_topics =
-            broker.topics.iter().filter(|topic| !self.topics.contains_key(topic.topic_name.as_str())).count();
+        let new_topics = broker.topics.iter().filter(|topic| self.topics.get(&topic.topic_name).is_none()).count();
         let fits = (self.live.contains_key(&key) || self.live.len() < BROKERS_MAX)
             && self.topics.len() + new_topics <= TOPICS_MAX;
         if fits { Ok(()) } else { Err(RegisterError::Full) }
@@ -260,40 +273,62 @@ impl RouteTable {
                 self.remove_queues(&topic, &broker.name);
             }
         }
+        let number = self.numbers.of(&broker.name);
         for config in &broker.topics {
-            let has = |queues: &Queues| queues.by_broker.contains_key(&broker.name);
-            if is_changed || !self.topics.get(config.topic_name.as_str()).is_some_and(has) {
-                let perm = if stands_in { config.perm & !perm::WRITE } else { config.perm };
-                let queues = QueueData {
-                    broker_name: broker.name.to_string(),
-                    perm,
-                    read_queue_nums: config.read_queue_nums,
-                    topic_sys_flag: config.topic_sys_flag,
-                    write_queue_nums: config.write_queue_nums,
+            let has = |queues: &Queues| queues.share_of(number).is_some();
+            if is_changed || !self.topics.get(&config.topic_name).is_some_and(has) {
+                let share = Share {
+                    broker: number,
+                    perm: if stands_in { config.perm & !perm::WRITE } else { config.perm },
+                    read_queues: config.read_queue_nums,
+                    write_queues: config.write_queue_nums,
+                    sys_flag: config.topic_sys_flag,
                 };
-                self.put_queues(&config.topic_name, &broker.name, queues);
+                self.put_share(&config.topic_name, share);
             }
         }
     }
 
-    /// Sets a broker's queues of a topic.
-    pub fn put_queues(&mut self, topic: &str, broker: &str, queues: QueueData) {
+    /// Sets the queues of a topic that a known broker has.
+    ///
+    /// # Errors
+    /// [`RegisterError::NeverRegistered`] when the broker is not known, [`RegisterError::Full`] when there are too many topics.
+    pub fn put_queues(&mut self, topic: &str, queues: &QueueData) -> Result<(), RegisterError> {
+        let QueueData { broker_name, perm, read_queue_nums, topic_sys_flag, write_queue_nums } = queues;
+        if !self.brokers.contains_key(broker_name.as_str()) {
+            return Err(RegisterError::NeverRegistered);
+        }
+        if self.topics.len() >= TOPICS_MAX && self.topics.get(topic).is_none() {
+            return Err(RegisterError::Full);
+        }
+        let share = Share {
+            broker: self.numbers.of(broker_name),
+            perm: *perm,
+            read_queues: *read_queue_nums,
+            write_queues: *write_queue_nums,
+            sys_flag: *topic_sys_flag,
+        };
+        self.put_share(topic, share);
+        Ok(())
+    }
+
+    fn put_share(&mut self, topic: &str, share: Share) {
         self.changes += 1;
-        let entry = self.topics.entry(topic.into()).or_default();
-        if entry.by_broker.get(broker) != Some(&queues) {
-            entry.version = self.changes;
-            entry.by_broker.insert(broker.into(), queues);
+        match self.topics.get_mut(topic) {
+            Some(queues) if queues.share_of(share.broker) == Some(&share) => {}
+            Some(queues) => queues.set(share, self.changes),
+            None => drop(self.topics.put(Queues::new(topic, self.changes, share))),
         }
     }
 
     /// Removes a broker's queues of a topic; a topic without queues is gone.
     pub fn remove_queues(&mut self, topic: &str, broker: &str) {
-        let Some(entry) = self.topics.get_mut(topic) else { return };
-        if entry.by_broker.remove(broker).is_some() {
-            self.changes += 1;
-            entry.version = self.changes;
-        }
-        if entry.by_broker.is_empty() {
+        let Some(number) = self.numbers.find(broker) else { return };
+        let Some(queues) = self.topics.get_mut(topic).filter(|queues| queues.share_of(number).is_some()) else {
+            return;
+        };
+        self.changes += 1;
+        if queues.remove(number, self.changes) {
             self.topics.remove(topic);
         }
     }
@@ -341,6 +376,7 @@ impl RouteTable {
         for topic in self.topics_of(name) {
             self.remove_queues(&topic, name);
         }
+        self.numbers.forget(name);
     }
 
     /// Removes the brokers that registered over a connection that is gone.
@@ -370,19 +406,20 @@ impl RouteTable {
     /// Changes the permission of every topic of a broker; answers how many topics it has.
     pub fn set_perm(&mut self, broker: &str, change: impl Fn(i32) -> i32) -> usize {
         let topics = self.topics_of(broker);
+        let number = self.numbers.find(broker);
         for topic in &topics {
-            let queues = self.topics.get(topic).and_then(|entry| entry.by_broker.get(broker)).cloned();
-            if let Some(queues) = queues {
-                let perm = change(queues.perm);
-                self.put_queues(topic, broker, QueueData { perm, ..queues });
+            let share = self.topics.get(topic).and_then(|queues| queues.share_of(number?)).copied();
+            if let Some(share) = share {
+                self.put_share(topic, Share { perm: change(share.perm), ..share });
             }
         }
         topics.len()
     }
 
     fn topics_of(&self, broker: &str) -> Vec<Box<str>> {
-        let topics = self.topics.iter();
-        topics.filter(|(_, queues)| queues.by_broker.contains_key(broker)).map(|(topic, _)| topic.clone()).collect()
+        let Some(number) = self.numbers.find(broker) else { return Vec::new() };
+        let topics = self.topics.iter().filter(|queues| queues.share_of(number).is_some());
+        topics.map(|queues| queues.topic().into()).collect()
     }
 
     fn master_of(&self, cluster: &str, name: &str) -> MasterOf {
@@ -391,18 +428,16 @@ impl RouteTable {
         MasterOf { ha_address: live.map(|live| live.ha_address.clone()), address: live.and(address) }
     }
 
-    /// Names of the topics for whose queues `is_wanted` holds, sorted.
-    pub fn topic_names(&self, is_wanted: impl Fn(&Queues) -> bool) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.topics.iter().filter(|(_, queues)| is_wanted(queues)).map(|(name, _)| name.to_string()).collect();
-        names.sort_unstable();
-        names
+    /// Names of the topics that have a share for which `is_wanted` holds; in no particular order, as everywhere in RocketMQ.
+    pub fn topic_names(&self, is_wanted: impl Fn(&Share) -> bool) -> impl Iterator<Item = &str> {
+        self.topics.iter().filter(move |queues| queues.shares().any(&is_wanted)).map(Queues::topic)
     }
 
-    /// The broker names of a cluster.
+    /// The numbers of a cluster's brokers.
     #[must_use]
-    pub fn brokers_of(&self, cluster: &str) -> BTreeSet<Box<str>> {
-        self.clusters.get(cluster).cloned().unwrap_or_default()
+    pub fn numbers_of(&self, cluster: &str) -> Vec<BrokerNumber> {
+        let names = self.clusters.get(cluster).into_iter().flatten();
+        names.filter_map(|name| self.numbers.find(name)).collect()
     }
 
     /// Cluster names, then broker names: what tools take for system topics.

@@ -273,8 +273,8 @@ fn lists_are_as_tools_read_them() {
         10,
         &Broker { name: "b", addr: "10.0.0.2:10911", topics: vec![("only-b", 1, 6), ("t", 1, 6)], ..Broker::a() },
     );
-    assert_eq!(world.ask(206, &[]).body, r#"{"topicList":["TBW102","only-b","t"]}"#);
-    assert_eq!(world.ask(224, &[("cluster", "C")]).body, r#"{"topicList":["TBW102","only-b","t"]}"#);
+    assert_eq!(world.ask(206, &[]).body, r#"{"topicList":["TBW102","t","only-b"]}"#);
+    assert_eq!(world.ask(224, &[("cluster", "C")]).body, r#"{"topicList":["TBW102","t","only-b"]}"#);
     assert_eq!(world.ask(224, &[("cluster", "D")]).body, r#"{"topicList":[]}"#);
     assert_eq!(world.ask(304, &[]).body, r#"{"brokerAddr":"10.0.0.1:10911","topicList":["C","a","b"]}"#);
     assert_eq!(world.ask(311, &[]).body, r#"{"topicList":[]}"#);
@@ -355,8 +355,10 @@ fn the_broker_in_this_process_is_announced_as_it_was_reached() {
     let mut version = DataVersion::default();
     let mut world = World::new("");
     let announce = |world: &mut World, metadata: &Metadata, registration: &Registration| {
-        let announcement = Announcement::of(metadata, registration);
-        world.server.apply(world.now, NamesrvInput::Announced(&announcement), &mut Effects::default());
+        let mut telling = Telling::new(registration.clone());
+        while let Some(part) = telling.next_part(metadata, 1) {
+            world.server.apply(world.now, NamesrvInput::Announced(part), &mut Effects::default());
+        }
     };
     for name in ["TBW102", "b"] {
         let topic = metadata.topics.plan(TopicSpec::plain(name, 8, Perm(7)));
@@ -389,9 +391,11 @@ fn a_broker_registers_at_another_process_with_the_frame_it_encodes() {
         let topic = metadata.topics.plan(TopicSpec::plain(name, 2, Perm::READ_WRITE));
         metadata.apply(&Change::TopicPut(topic));
     }
-    let announcement = Announcement::of(&metadata, &Registration::all(DataVersion::default()));
+    let mut telling = Telling::new(Registration::all(DataVersion::default()));
     let mut world = World::new("");
-    for part in announcement.split(2) {
+    let mut parts = 0;
+    while let Some(part) = telling.next_part(&metadata, 2) {
+        parts += 1;
         let mut bytes = Vec::new();
         part.encode_register("fd00::7", 7, true, &mut bytes).unwrap();
         let command = Command::parse(frame::split(&bytes).unwrap().unwrap()).unwrap();
@@ -400,7 +404,20 @@ fn a_broker_registers_at_another_process_with_the_frame_it_encodes() {
         world.server.apply(world.now, NamesrvInput::Request { origin, command: &command }, &mut out);
         assert_eq!(replies(&out)[0].code, 0);
     }
+    assert_eq!(parts, 2);
     for topic in ["TBW102", "b", "t"] {
         assert!(world.route(topic).body.contains(r#""0":"[fd00::7]:10911""#), "{topic}");
+    }
+    // What all was told as of is known; anything else is not.
+    for (counter, changed) in [(0, "false"), (1, "true")] {
+        let version = DataVersion { counter, ..DataVersion::default() };
+        let mut bytes = Vec::new();
+        Announcement::head(&metadata, version).encode_query_version("fd00::7", 8, &mut bytes).unwrap();
+        let command = Command::parse(frame::split(&bytes).unwrap().unwrap()).unwrap();
+        let origin = Origin { conn: conn(3), peer: "10.1.1.1:5000".parse().unwrap(), local: world.local };
+        let mut out = Effects::default();
+        world.server.apply(world.now, NamesrvInput::Request { origin, command: &command }, &mut out);
+        let text = String::from_utf8_lossy(&out.bytes).into_owned();
+        assert!(text.contains(&format!(r#""changed":"{changed}""#)), "{text}");
     }
 }

@@ -57,10 +57,15 @@ impl Registration {
     pub fn then(self, later: Registration) -> Self {
         let topics = match (self.topics, later.topics) {
             (Announced::Some { mut put, mut dropped }, Announced::Some { put: then_put, dropped: then_dropped }) => {
-                put.retain(|name| !then_dropped.contains(name));
-                dropped.retain(|name| !then_put.contains(name));
-                put.extend(then_put);
-                dropped.extend(then_dropped);
+                // In the number of later ones: the earlier may be a hundred thousand that a name server did not take yet.
+                for name in then_put {
+                    dropped.remove(&name);
+                    put.insert(name);
+                }
+                for name in then_dropped {
+                    put.remove(&name);
+                    dropped.insert(name);
+                }
                 Announced::Some { put, dropped }
             }
             (Announced::All, _) | (_, Announced::All) => Announced::All,
