@@ -108,6 +108,8 @@ pub struct Harness {
     pub eager: bool,
     /// Whether messages between shards arrive as soon as they are sent.
     pub prompt: bool,
+    /// Whether the files of wanted segments are not made, as on a full or very slow disk.
+    pub segments_wait: bool,
     settings_text: String,
     segment_size: u64,
     tail: u64,
@@ -138,6 +140,7 @@ impl Harness {
             faults: Vec::new(),
             eager: true,
             prompt: true,
+            segments_wait: false,
             settings_text: settings.to_owned(),
             segment_size,
             tail,
@@ -201,6 +204,49 @@ impl Harness {
         let disks = self.nodes.drain(..).map(|node| node.disk).collect();
         self.received.clear();
         self.start(disks)
+    }
+
+    /// Another broker of the same settings and time over these disks, as a start after this one's would be.
+    ///
+    /// # Errors
+    /// What recovery finds wrong.
+    pub fn copy_on(&self, disks: Vec<Disk>) -> Result<Harness, OpenError> {
+        let mut other = Harness {
+            nodes: Vec::new(),
+            now: self.now,
+            received: VecDeque::new(),
+            closed: Vec::new(),
+            faults: Vec::new(),
+            eager: true,
+            prompt: true,
+            segments_wait: false,
+            settings_text: self.settings_text.clone(),
+            segment_size: self.segment_size,
+            tail: self.tail,
+            epoch: self.epoch,
+            next_slot: 0,
+            out: Effects::default(),
+        };
+        other.start(disks)?;
+        Ok(other)
+    }
+
+    /// A bug that tests plant: answers that wait for durability are let go, and what they say is shown.
+    pub fn release_early(&mut self, id: ShardId) {
+        let mut out = std::mem::take(&mut self.out);
+        let Shard { log, queues, waiting, .. } = self.shard(id);
+        waiting.release(log.appended(), &mut out, |shows| {
+            if let Some(queue) = queues.get_mut(shows.slot) {
+                queue.show(shows.below);
+            }
+        });
+        self.drain(id, &mut out);
+        self.out = out;
+    }
+
+    /// A bug that tests plant: consumers see what is not durable.
+    pub fn show_early(&mut self, id: ShardId) {
+        self.shard(id).queues.queues_mut().for_each(|queue| queue.show(queue.max()));
     }
 
     /// Stops in order, with everything written and a checkpoint, and starts again.
@@ -383,7 +429,9 @@ impl Harness {
     /// Gives out every write that may be made now.
     pub fn start_writes(&mut self, id: ShardId, urge: Urge) {
         let node = &mut self.nodes[usize::from(id.0)];
-        while let Some(base) = node.shard.log.wanted_segment() {
+        while !self.segments_wait
+            && let Some(base) = node.shard.log.wanted_segment()
+        {
             node.disk.segments.entry(base.0).or_default().resize(self.segment_size as usize, 0);
             node.shard.log.segment_ready(base);
         }

@@ -3,10 +3,24 @@
 //! Knows nothing of how a broker works. It is told of sends, answers, sightings and of the whole content of a queue after
 //! a start, and says what contradicts what.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A queue by topic and number.
 pub type QueueKey = (String, i32);
+
+/// How a message was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It is in its queue when the broker says so, at the offset the broker says.
+    Plain,
+    /// It must not be seen before this time, microseconds; then once.
+    Later { not_before_us: u64 },
+    /// A half message: seen once if its producer asked for that (`Some(true)`), and not otherwise.
+    Half { commit: Option<bool> },
+}
 
 /// What the producer of a message knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +29,18 @@ pub enum Fate {
     Open,
     /// Stored at this offset, the broker said.
     Acknowledged(i64),
-    /// Not stored, the broker said.
+    /// The broker said that it will be in its queue: a delayed message that was taken, a half message that was committed.
+    Promised,
+    /// A promise of an asynchronous topic that a power cut may have taken: it may appear once, or never.
+    Perhaps,
+    /// Not stored, the broker said, or rolled back.
     Refused,
     /// Stored at this offset, as a look at the whole queue after a start has shown.
     Stored(i64),
     /// Not there any more after a power cut, which an asynchronous topic allows.
     Lost,
+    /// Its topic was deleted.
+    Gone,
 }
 
 /// One message.
@@ -30,6 +50,7 @@ pub struct Sent {
     pub producer: usize,
     /// The topic promises to keep what it acknowledges.
     pub durable: bool,
+    pub kind: Kind,
     pub fate: Fate,
 }
 
@@ -46,17 +67,28 @@ pub enum After {
 #[derive(Debug, Default)]
 pub struct Ledger {
     messages: Vec<Sent>,
+    /// Numbers of the messages sent to each queue.
+    by_queue: BTreeMap<QueueKey, Vec<usize>>,
     /// What consumers were shown.
     seen: BTreeMap<QueueKey, BTreeMap<i64, usize>>,
     /// What a look at the whole queue after a start showed: durable, so it stays.
     settled: BTreeMap<QueueKey, Vec<usize>>,
+    /// The time, microseconds.
+    now_us: u64,
 }
 
 impl Ledger {
+    /// Time passes.
+    pub fn clock(&mut self, now_us: u64) {
+        self.now_us = now_us;
+    }
+
     /// A message is sent. Of one producer, the numbers grow in the order of sending.
-    pub fn sent(&mut self, queue: QueueKey, producer: usize, durable: bool) -> usize {
-        self.messages.push(Sent { queue, producer, durable, fate: Fate::Open });
-        self.messages.len() - 1
+    pub fn sent(&mut self, queue: QueueKey, producer: usize, durable: bool, kind: Kind) -> usize {
+        let number = self.messages.len();
+        self.by_queue.entry(queue.clone()).or_default().push(number);
+        self.messages.push(Sent { queue, producer, durable, kind, fate: Fate::Open });
+        number
     }
 
     /// How many were sent.
@@ -69,23 +101,75 @@ impl Ledger {
         self.messages.is_empty()
     }
 
+    /// One message.
+    pub fn message(&self, number: usize) -> &Sent {
+        &self.messages[number]
+    }
+
     /// Messages the broker acknowledged or that were found stored.
     pub fn kept(&self) -> usize {
-        let kept = |sent: &&Sent| matches!(sent.fate, Fate::Acknowledged(_) | Fate::Stored(_));
+        let kept = |sent: &&Sent| matches!(sent.fate, Fate::Acknowledged(_) | Fate::Promised | Fate::Stored(_));
         self.messages.iter().filter(kept).count()
     }
 
-    /// The broker says where a message is.
+    /// Messages that a start has shown to be stored in one of the topic's queues.
+    pub fn stored_in(&self, topic: &str) -> impl Iterator<Item = usize> {
+        let queues = self.settled.iter().filter(move |((name, _), _)| name == topic);
+        queues.flat_map(|(_, numbers)| numbers.iter().copied())
+    }
+
+    /// What the last start found in a queue.
+    pub fn settled(&self, queue: &QueueKey) -> &[usize] {
+        self.settled.get(queue).map_or(&[], Vec::as_slice)
+    }
+
+    /// The queues that the last start looked at.
+    pub fn settled_queues(&self) -> impl Iterator<Item = &QueueKey> {
+        self.settled.keys()
+    }
+
+    /// How many messages the last start found in a queue.
+    pub fn settled_len(&self, queue: &QueueKey) -> usize {
+        self.settled.get(queue).map_or(0, Vec::len)
+    }
+
+    /// The broker says where a message is. Of a delayed one it only says that it has it.
     ///
     /// # Errors
     /// It had said something else.
     pub fn acknowledged(&mut self, number: usize, offset: i64) -> Result<(), String> {
         let sent = &mut self.messages[number];
-        if sent.fate != Fate::Open {
-            return Err(format!("message {number} was answered twice: {:?}, now offset {offset}", sent.fate));
-        }
-        sent.fate = Fate::Acknowledged(offset);
+        sent.fate = match (sent.fate, sent.kind) {
+            (Fate::Open, Kind::Plain) => Fate::Acknowledged(offset),
+            (Fate::Open, Kind::Later { .. }) => Fate::Promised,
+            // It waits for its producer's decision.
+            (Fate::Open, Kind::Half { .. }) => Fate::Open,
+            (fate, _) => {
+                return Err(format!("message {number} was answered twice: {fate:?}, now offset {offset}"));
+            }
+        };
         Ok(())
+    }
+
+    /// The producer of a half message asks for its end, always for the same.
+    pub fn decides(&mut self, number: usize, commit: bool) {
+        let Kind::Half { commit: asked } = &mut self.messages[number].kind else {
+            panic!("{number} is no half message")
+        };
+        assert!(asked.is_none_or(|asked| asked == commit), "a producer does not change its mind");
+        *asked = Some(commit);
+    }
+
+    /// The broker says that it has done what [`Ledger::decides`] asked for.
+    pub fn decided(&mut self, number: usize) {
+        let sent = &mut self.messages[number];
+        let committed = sent.kind == Kind::Half { commit: Some(true) };
+        match (sent.fate, committed) {
+            (Fate::Open | Fate::Perhaps, true) => sent.fate = Fate::Promised,
+            (Fate::Open | Fate::Perhaps, false) => sent.fate = Fate::Refused,
+            // It was there already: an answer that was lost came before.
+            _ => {}
+        }
     }
 
     /// The broker says it has not taken a message.
@@ -93,10 +177,24 @@ impl Ledger {
         self.messages[number].fate = Fate::Refused;
     }
 
+    /// A topic was deleted: whatever its queues held is gone for good, and they begin at 0 again.
+    pub fn dropped(&mut self, topic: &str) {
+        let queues: Vec<QueueKey> = self.by_queue.keys().filter(|(name, _)| name == topic).cloned().collect();
+        queues.iter().for_each(|queue| self.queue_dropped(queue));
+    }
+
+    fn queue_dropped(&mut self, queue: &QueueKey) {
+        self.seen.remove(queue);
+        self.settled.remove(queue);
+        for number in self.by_queue.get(queue).into_iter().flatten() {
+            self.messages[*number].fate = Fate::Gone;
+        }
+    }
+
     /// A consumer is shown a message.
     ///
     /// # Errors
-    /// It was never sent to this queue, was refused, or this offset held another one before.
+    /// It was never sent to this queue, was refused, is early, or this offset held another one before.
     pub fn seen(&mut self, queue: &QueueKey, offset: i64, number: usize) -> Result<(), String> {
         self.belongs(queue, offset, number)?;
         let before = self.seen.entry(queue.clone()).or_default().insert(offset, number);
@@ -116,16 +214,23 @@ impl Ledger {
         let Some(sent) = self.messages.get(number) else {
             return Err(format!("{queue:?} offset {offset} holds message {number}, which was never sent"));
         };
+        let holds = |what: String| Err(format!("{queue:?} offset {offset} holds message {number}, {what}"));
         if sent.queue != *queue {
-            return Err(format!("{queue:?} offset {offset} holds message {number}, sent to {:?}", sent.queue));
+            return holds(format!("sent to {:?}", sent.queue));
+        }
+        match sent.kind {
+            Kind::Later { not_before_us } if not_before_us > self.now_us => {
+                return holds(format!("{} us early", not_before_us - self.now_us));
+            }
+            Kind::Half { commit } if commit != Some(true) => return holds("which was not committed".to_owned()),
+            Kind::Plain | Kind::Later { .. } | Kind::Half { .. } => {}
         }
         match sent.fate {
-            Fate::Refused => Err(format!("{queue:?} offset {offset} holds message {number}, which was refused")),
-            Fate::Lost => Err(format!("{queue:?} offset {offset} holds message {number}, which had been lost")),
-            Fate::Acknowledged(at) | Fate::Stored(at) if at != offset => {
-                Err(format!("{queue:?} offset {offset} holds message {number}, whose offset is {at}"))
-            }
-            Fate::Open | Fate::Acknowledged(_) | Fate::Stored(_) => Ok(()),
+            Fate::Refused => holds("which was refused".to_owned()),
+            Fate::Lost => holds("which had been lost".to_owned()),
+            Fate::Gone => holds("whose topic was deleted".to_owned()),
+            Fate::Acknowledged(at) | Fate::Stored(at) if at != offset => holds(format!("whose offset is {at}")),
+            Fate::Open | Fate::Acknowledged(_) | Fate::Promised | Fate::Perhaps | Fate::Stored(_) => Ok(()),
         }
     }
 
@@ -140,13 +245,36 @@ impl Ledger {
         check_order(queue, content, &self.messages)?;
         self.check_settled(queue, content)?;
         self.check_seen(queue, content)?;
-        for number in 0..self.messages.len() {
-            if self.messages[number].queue == *queue {
-                self.settle_message(number, content, after)?;
-            }
+        let places: BTreeMap<usize, i64> = content.iter().copied().zip(0..).collect();
+        for number in self.by_queue.get(queue).into_iter().flatten() {
+            settle_message(*number, &mut self.messages[*number], places.get(number).copied(), after)?;
         }
         self.settled.insert(queue.clone(), content.to_vec());
         Ok(())
+    }
+
+    /// The same when the power was cut while the topic was being deleted and nothing else happened to it: the queue is as
+    /// it was, or it is empty and begins at 0 again.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn settle_dropping(&mut self, queue: &QueueKey, content: &[usize]) -> Result<(), String> {
+        if content.is_empty() {
+            self.queue_dropped(queue);
+            return Ok(());
+        }
+        self.settle(queue, content, After::Cut)
+    }
+
+    /// Every message is in its queue by now that was promised to be.
+    ///
+    /// # Errors
+    /// One is not.
+    pub fn all_kept(&self) -> Result<(), String> {
+        match self.messages.iter().enumerate().find(|(_, sent)| sent.fate == Fate::Promised) {
+            Some((number, sent)) => Err(format!("message {number} ({:?}) was promised and never came", sent.kind)),
+            None => Ok(()),
+        }
     }
 
     /// What an earlier start found was durable then.
@@ -175,37 +303,51 @@ impl Ledger {
         seen.retain(|offset, _| *offset < end);
         Ok(())
     }
-
-    fn settle_message(&mut self, number: usize, content: &[usize], after: After) -> Result<(), String> {
-        let at = content.iter().position(|found| *found == number).map(|at| at as i64);
-        let sent = &mut self.messages[number];
-        sent.fate = match (sent.fate, at) {
-            (Fate::Open | Fate::Acknowledged(_) | Fate::Stored(_), Some(at)) => Fate::Stored(at),
-            (Fate::Open, None) => Fate::Lost,
-            (Fate::Acknowledged(_), None) if after == After::Cut && !sent.durable => Fate::Lost,
-            (Fate::Acknowledged(offset), None) => {
-                let queue = &sent.queue;
-                return Err(format!("message {number} was acknowledged at {queue:?} offset {offset} and is gone"));
-            }
-            (Fate::Stored(offset), None) => {
-                return Err(format!("message {number} was durable at offset {offset} and is gone"));
-            }
-            (fate @ (Fate::Refused | Fate::Lost), None) => fate,
-            (Fate::Refused | Fate::Lost, Some(_)) => unreachable_by_belongs(number),
-        };
-        Ok(())
-    }
 }
 
-fn unreachable_by_belongs(number: usize) -> Fate {
-    panic!("message {number} passed a check that rules it out")
+/// Compares what is known of a message with where a start found it.
+fn settle_message(number: usize, sent: &mut Sent, at: Option<i64>, after: After) -> Result<(), String> {
+    let may_lose = after == After::Cut && !sent.durable;
+    let queue = &sent.queue;
+    sent.fate = match (sent.fate, at) {
+        (Fate::Open | Fate::Acknowledged(_) | Fate::Promised | Fate::Perhaps | Fate::Stored(_), Some(at)) => {
+            Fate::Stored(at)
+        }
+        (Fate::Open, None) if sent.kind == Kind::Plain => Fate::Lost,
+        // It may be waiting for its time or for a decision.
+        (Fate::Open | Fate::Perhaps, None) => Fate::Perhaps,
+        (Fate::Promised, None) if may_lose => Fate::Perhaps,
+        (Fate::Promised, None) if matches!(sent.kind, Kind::Half { .. }) => {
+            return Err(format!("message {number} was committed to {queue:?} and is not there"));
+        }
+        (Fate::Promised, None) => Fate::Promised,
+        (Fate::Acknowledged(_), None) if may_lose => Fate::Lost,
+        (Fate::Acknowledged(offset), None) => {
+            return Err(format!("message {number} was acknowledged at {queue:?} offset {offset} and is gone"));
+        }
+        (Fate::Stored(offset), None) => {
+            return Err(format!("message {number} was durable at offset {offset} and is gone"));
+        }
+        (fate @ (Fate::Refused | Fate::Lost | Fate::Gone), None) => fate,
+        (Fate::Refused | Fate::Lost | Fate::Gone, Some(_)) => {
+            panic!("message {number} passed a check that rules it out")
+        }
+    };
+    Ok(())
 }
 
 /// No message twice, and those of one producer in the order of sending.
 fn check_order(queue: &QueueKey, content: &[usize], messages: &[Sent]) -> Result<(), String> {
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut all = BTreeSet::new();
     for (offset, number) in content.iter().enumerate() {
-        let producer = messages[*number].producer;
+        let Sent { producer, kind, .. } = messages[*number];
+        if !all.insert(*number) {
+            return Err(format!("{queue:?} offset {offset} holds message {number} a second time"));
+        }
+        if kind != Kind::Plain {
+            continue;
+        }
         if let Some(before) = last.insert(producer, *number).filter(|before| before >= number) {
             return Err(format!(
                 "{queue:?} offset {offset} holds message {number} of producer {producer} behind its message {before}"
@@ -213,62 +355,4 @@ fn check_order(queue: &QueueKey, content: &[usize], messages: &[Sent]) -> Result
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn queue() -> QueueKey {
-        ("T".to_owned(), 0)
-    }
-
-    fn with(count: usize, durable: bool) -> Ledger {
-        let mut ledger = Ledger::default();
-        for _ in 0..count {
-            ledger.sent(queue(), 0, durable);
-        }
-        ledger
-    }
-
-    #[test]
-    fn an_acknowledged_message_of_a_durable_topic_must_stay() {
-        let mut ledger = with(2, true);
-        ledger.acknowledged(0, 0).expect("the first answer");
-        ledger.acknowledged(1, 1).expect("the first answer");
-        assert!(ledger.settle(&queue(), &[0], After::Cut).is_err());
-        assert!(ledger.settle(&queue(), &[0, 1], After::Cut).is_ok());
-    }
-
-    #[test]
-    fn an_asynchronous_topic_may_lose_its_end_in_a_power_cut_only() {
-        let mut ledger = with(1, false);
-        ledger.acknowledged(0, 0).expect("the first answer");
-        assert!(ledger.settle(&queue(), &[], After::Stop).is_err());
-        assert!(ledger.settle(&queue(), &[], After::Cut).is_ok());
-        assert!(ledger.seen(&queue(), 0, 0).is_err(), "what is lost stays lost");
-    }
-
-    #[test]
-    fn order_duplicates_and_strangers_are_found() {
-        let mut ledger = with(2, true);
-        assert!(ledger.settle(&queue(), &[1, 0], After::Cut).is_err());
-        assert!(ledger.settle(&queue(), &[0, 0], After::Cut).is_err());
-        assert!(ledger.settle(&queue(), &[0, 7], After::Cut).is_err());
-        assert!(ledger.settle(&("U".to_owned(), 0), &[0], After::Cut).is_err());
-    }
-
-    #[test]
-    fn what_a_consumer_saw_must_not_change() {
-        let mut ledger = with(2, true);
-        ledger.seen(&queue(), 0, 0).expect("it was sent");
-        assert!(ledger.seen(&queue(), 0, 1).is_err());
-        assert!(with_seen().settle(&queue(), &[], After::Cut).is_err());
-    }
-
-    fn with_seen() -> Ledger {
-        let mut ledger = with(1, true);
-        ledger.seen(&queue(), 0, 0).expect("it was sent");
-        ledger
-    }
 }

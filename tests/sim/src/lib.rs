@@ -7,6 +7,11 @@
 
 pub mod disk;
 pub mod ledger;
+pub mod planted;
+pub mod pops;
 pub mod random;
+pub mod raw;
+pub mod reader;
+pub mod runs;
 pub mod wire;
 pub mod world;

@@ -4,16 +4,25 @@ use ringmq_protocol::batch::BatchEntry;
 use ringmq_protocol::encode::{self, Head};
 use ringmq_protocol::frame::Spelling;
 use ringmq_protocol::header::Header;
-use ringmq_protocol::headers::offset::{MaxOffsetHeader, QueryOffsetHeader, UpdateOffsetHeader};
-use ringmq_protocol::headers::pull::PullHeader;
+use ringmq_protocol::headers::offset::{MaxOffsetHeader, QueryOffsetHeader, SearchOffsetHeader, UpdateOffsetHeader};
+use ringmq_protocol::headers::pop::{AckHeader, PopHeader};
+use ringmq_protocol::headers::pull::{PullHeader, QueryMessageHeader};
 use ringmq_protocol::headers::send::{SendHeader, ShortSendHeader};
-use ringmq_protocol::headers::topic::CreateTopicHeader;
+use ringmq_protocol::headers::topic::{CreateTopicHeader, TopicConfigHeader, TopicHeader};
+use ringmq_protocol::headers::transaction::{COMMIT, EndTransactionHeader, ROLLBACK};
+use ringmq_protocol::properties;
 use ringmq_protocol::pull_flag;
 use ringmq_protocol::request_code::RequestCode;
 use ringmq_protocol::text::Text;
 
 /// The group of every simulated consumer.
 pub const GROUP: &str = "sim";
+
+/// The group that consumes by POP.
+pub const POP_GROUP: &str = "popper";
+
+/// How long a popped message is invisible to others, ms.
+pub const INVISIBLE_MS: u64 = 3_000;
 
 /// A queue by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,9 +40,37 @@ fn frame<'h>(code: RequestCode, opaque: i32, header: &impl Header<'h>, body: &[u
     out
 }
 
+/// What makes a message another kind than plain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    Plain,
+    /// Not before so many milliseconds have passed.
+    Delay(u64),
+    /// A half message.
+    Prepare,
+}
+
+/// The unique id of a message, by which it can be searched for.
+pub fn unique_key(number: usize) -> String {
+    format!("S{number}")
+}
+
 /// One message.
-pub fn send(opaque: i32, to: QueueName<'_>, now_ms: i64, body: &[u8]) -> Vec<u8> {
-    let header = send_header(to, now_ms, false);
+pub fn send(opaque: i32, to: QueueName<'_>, now_ms: i64, message: (usize, &[u8]), wish: Wish) -> Vec<u8> {
+    let (number, body) = message;
+    let key = unique_key(number);
+    let delay;
+    let more = match wish {
+        Wish::Plain => None,
+        Wish::Delay(ms) => {
+            delay = ms.to_string();
+            Some(("TIMER_DELAY_MS", delay.as_str()))
+        }
+        Wish::Prepare => Some(("TRAN_MSG", "true")),
+    };
+    let pairs = [("UNIQ_KEY", key.as_str()), ("PGROUP", PRODUCER_GROUP)].into_iter().chain(more);
+    let text = properties::build(pairs);
+    let header = send_header(to, now_ms, &text, false);
     frame(RequestCode::SendMessageV2, opaque, &ShortSendHeader(header), body)
 }
 
@@ -43,13 +80,15 @@ pub fn send_batch(opaque: i32, to: QueueName<'_>, now_ms: i64, bodies: &[Vec<u8>
     for entry in bodies {
         BatchEntry { flag: 0, body: entry, properties: "" }.encode(&mut body);
     }
-    let header = send_header(to, now_ms, true);
+    let header = send_header(to, now_ms, "", true);
     frame(RequestCode::SendBatchMessage, opaque, &ShortSendHeader(header), &body)
 }
 
-fn send_header(to: QueueName<'_>, now_ms: i64, batch: bool) -> SendHeader<'_> {
+const PRODUCER_GROUP: &str = "sim_producer";
+
+fn send_header<'a>(to: QueueName<'a>, now_ms: i64, properties: &'a str, batch: bool) -> SendHeader<'a> {
     SendHeader {
-        producer_group: Text::plain("sim_producer"),
+        producer_group: Text::plain(PRODUCER_GROUP),
         topic: Text::plain(to.topic),
         default_topic: Text::plain("TBW102"),
         default_topic_queue_nums: 4,
@@ -57,13 +96,60 @@ fn send_header(to: QueueName<'_>, now_ms: i64, batch: bool) -> SendHeader<'_> {
         sys_flag: 0,
         born_timestamp: now_ms,
         flag: 0,
-        properties: Text::EMPTY,
+        properties: Text::plain(properties),
         reconsume_times: 0,
         unit_mode: false,
         max_reconsume_times: None,
         batch,
         broker_name: None,
     }
+}
+
+/// The end of a half message, which lies at this wire offset and offset of the half topic.
+pub fn decide(opaque: i32, number: usize, (wire_offset, queue_offset): (i64, i64), commit: bool) -> Vec<u8> {
+    let key = unique_key(number);
+    let header = EndTransactionHeader {
+        topic: None,
+        producer_group: Text::plain(PRODUCER_GROUP),
+        tran_state_table_offset: queue_offset,
+        commit_log_offset: wire_offset,
+        commit_or_rollback: if commit { COMMIT } else { ROLLBACK },
+        from_transaction_check: false,
+        msg_id: Text::plain(&key),
+        transaction_id: None,
+    };
+    frame(RequestCode::EndTransaction, opaque, &header, &[])
+}
+
+/// Up to `most` messages of any queue, to be finished soon.
+pub fn pop(opaque: i32, topic: &str, most: i32) -> Vec<u8> {
+    let header = PopHeader {
+        consumer_group: Text::plain(POP_GROUP),
+        topic: Text::plain(topic),
+        queue_id: -1,
+        max_msg_nums: most,
+        invisible_time: INVISIBLE_MS as i64,
+        poll_time: 0,
+        born_time: 0,
+        init_mode: 0,
+        expression_type: None,
+        expression: None,
+        order: false,
+        attempt_id: None,
+    };
+    frame(RequestCode::PopMessage, opaque, &header, &[])
+}
+
+/// A popped message is finished.
+pub fn ack(opaque: i32, from: QueueName<'_>, offset: i64, extra_info: &str) -> Vec<u8> {
+    let header = AckHeader {
+        consumer_group: Text::plain(POP_GROUP),
+        topic: Text::plain(from.topic),
+        queue_id: from.queue,
+        extra_info: Text::plain(extra_info),
+        offset,
+    };
+    frame(RequestCode::AckMessage, opaque, &header, &[])
 }
 
 /// A pull of up to 32 messages, answered at once.
@@ -91,6 +177,31 @@ pub fn pull(opaque: i32, from: QueueName<'_>, offset: i64) -> Vec<u8> {
 pub fn max_offset(opaque: i32, of: QueueName<'_>) -> Vec<u8> {
     let header = MaxOffsetHeader { topic: Text::plain(of.topic), queue_id: of.queue, committed: true };
     frame(RequestCode::GetMaxOffset, opaque, &header, &[])
+}
+
+/// The first offset of a queue that was stored at this time or later.
+pub fn offset_at(opaque: i32, of: QueueName<'_>, timestamp: i64) -> Vec<u8> {
+    let header = SearchOffsetHeader {
+        topic: Text::plain(of.topic),
+        queue_id: of.queue,
+        timestamp,
+        boundary_type: Some(Text::plain("LOWER")),
+    };
+    frame(RequestCode::SearchOffsetByTimestamp, opaque, &header, &[])
+}
+
+/// The messages with a unique id.
+pub fn by_unique_key(opaque: i32, topic: &str, number: usize) -> Vec<u8> {
+    let key = unique_key(number);
+    let header = QueryMessageHeader {
+        topic: Text::plain(topic),
+        key: Text::plain(&key),
+        max_num: 32,
+        begin_timestamp: 0,
+        end_timestamp: i64::MAX,
+        unique_key_query: true,
+    };
+    frame(RequestCode::QueryMessage, opaque, &header, &[])
 }
 
 /// How far the group has come.
@@ -130,4 +241,15 @@ pub fn create_topic(opaque: i32, topic: &str, queues: i32, attributes: &str) -> 
         force: None,
     };
     frame(RequestCode::UpdateAndCreateTopic, opaque, &header, &[])
+}
+
+/// The end of a topic.
+pub fn delete_topic(opaque: i32, topic: &str) -> Vec<u8> {
+    frame(RequestCode::DeleteTopicInBroker, opaque, &TopicHeader { topic: Text::plain(topic) }, &[])
+}
+
+/// What is known of a topic, if it exists.
+pub fn topic_config(opaque: i32, topic: &str) -> Vec<u8> {
+    let header = TopicConfigHeader { topic: Text::plain(topic), logical: None };
+    frame(RequestCode::GetTopicConfig, opaque, &header, &[])
 }

@@ -1,0 +1,204 @@
+//! What the machine does: the mesh, the disk, the clock, and the driver's upkeep of files.
+//!
+//! Owns the faults of a running broker and the bugs that are planted in its surroundings.
+
+use ringmq_core::event::{DiskError, Input, ShardId};
+use ringmq_core::store::{IndexBuild, Urge, WritePlan};
+
+use super::World;
+use super::answers::with_command;
+use crate::disk;
+use crate::ledger::QueueKey;
+use crate::planted::Planted;
+use crate::wire::{self, QueueName};
+
+const EIO: DiskError = DiskError { errno: 5 };
+
+impl World {
+    pub(super) fn deliver(&mut self) {
+        let to = self.node();
+        let inbox = &mut self.harness.nodes[usize::from(to.0)].inbox;
+        let waiting = inbox.len();
+        if waiting > 1 && self.planted == Planted::MeshReorders {
+            inbox.swap(self.random.index(waiting), self.random.index(waiting));
+        }
+        if waiting > 0 {
+            let nth = self.random.index(waiting);
+            self.harness.deliver_one(to, nth);
+        }
+    }
+
+    /// As the driver does at the end of a loop turn.
+    pub(super) fn start_writes(&mut self) {
+        let id = self.node();
+        let shard = self.harness.shard(id);
+        let waits =
+            !shard.waiting.is_empty() || shard.control.as_ref().is_some_and(|control| !control.pending.is_empty());
+        let older_than_us = self.harness.now.mono_us.saturating_sub(5_000);
+        let urge = if waits { Urge::Sync } else { Urge::Async { older_than_us } };
+        self.harness.start_writes(id, urge);
+    }
+
+    pub(super) fn finish_write(&mut self) {
+        let id = self.node();
+        let Some((plan, bytes)) = self.a_write(id) else { return };
+        if self.planted == Planted::DurableOverGap {
+            self.report_older(id, plan.seq);
+        }
+        if self.planted == Planted::NoSync {
+            self.unsynced.push((id, plan.clone(), bytes));
+        } else {
+            disk::complete(&mut self.harness.nodes[usize::from(id.0)].disk, &plan, &bytes);
+        }
+        self.harness.apply(id, Input::Written { seq: plan.seq, result: Ok(()) });
+        self.harness.settle();
+        self.put_checkpoints();
+    }
+
+    /// Takes one of the writes under way.
+    fn a_write(&mut self, id: ShardId) -> Option<(WritePlan, Vec<u8>)> {
+        let writes = &mut self.harness.nodes[usize::from(id.0)].writes;
+        if writes.is_empty() { None } else { writes.remove(self.random.index(writes.len())) }
+    }
+
+    /// The planted bug: writes before this one count as done.
+    fn report_older(&mut self, id: ShardId, seq: u64) {
+        let writes = &mut self.harness.nodes[usize::from(id.0)].writes;
+        let (older, rest) = std::mem::take(writes).into_iter().partition::<Vec<_>, _>(|(plan, _)| plan.seq < seq);
+        writes.extend(rest);
+        for (plan, bytes) in older {
+            self.harness.apply(id, Input::Written { seq: plan.seq, result: Ok(()) });
+            self.unsynced.push((id, plan, bytes));
+        }
+    }
+
+    /// A write fails: any part of it is on the disk. From then on this shard stores nothing and still answers reads.
+    pub(super) fn fail_write(&mut self) -> Result<(), String> {
+        let id = self.node();
+        if !self.random.percent(30) {
+            return Ok(());
+        }
+        let Some((plan, bytes)) = self.a_write(id) else { return Ok(()) };
+        let one = std::iter::once((plan.clone(), bytes)).collect();
+        disk::cut(&mut self.harness.nodes[usize::from(id.0)].disk, one, &mut self.random);
+        self.outcome.faults += 1;
+        let result = if self.planted == Planted::SwallowedError { Ok(()) } else { Err(EIO) };
+        self.harness.apply(id, Input::Written { seq: plan.seq, result });
+        self.harness.settle();
+        self.reads_go_on()
+    }
+
+    /// What was durable at the last start can be read, whatever failed since.
+    fn reads_go_on(&mut self) -> Result<(), String> {
+        let topics = self.topics.iter().filter(|(_, topic)| topic.exists == super::Exists::Yes);
+        let queues = topics.flat_map(|(name, _)| (0..super::QUEUES).map(|queue| (name.clone(), queue)));
+        let known: Vec<QueueKey> = queues.filter(|queue| self.ledger.settled_len(queue) > 0).collect();
+        (self.harness.eager, self.harness.prompt) = (true, true);
+        for key in known {
+            let name = QueueName { topic: &key.0, queue: key.1 };
+            let offset = self.random.index(self.ledger.settled_len(&key)) as i64;
+            // A connection of its own: on the consumer's, older answers may come first.
+            let reader = self.harness.connect(ShardId(0));
+            let opaque = self.opaque();
+            self.harness.request(reader, &wire::pull(opaque, name, offset));
+            let answer = self.harness.take(reader.conn).ok_or("no answer to a pull after a failed write")?;
+            with_command(&answer, |command| match command.code {
+                0 => Ok(()),
+                code => Err(format!("{key:?} cannot be read after a failed write: code {code}, {:?}", command.remark)),
+            })?;
+        }
+        (self.harness.eager, self.harness.prompt) = (false, false);
+        Ok(())
+    }
+
+    pub(super) fn serve_read(&mut self) {
+        let id = self.node();
+        let node = &mut self.harness.nodes[usize::from(id.0)];
+        if node.reads.is_empty() {
+            return;
+        }
+        let (read, plan) = node.reads.remove(self.random.index(node.reads.len())).expect("an index below the length");
+        let mut bytes = Vec::new();
+        for range in plan.ranges() {
+            bytes.extend_from_slice(&node.disk.read(range));
+        }
+        self.harness.apply(id, Input::Read { id: read, result: Ok(&bytes) });
+        self.harness.settle();
+        self.read_failed = false;
+    }
+
+    /// A read fails; not two in a row, for what is never readable is given up.
+    pub(super) fn fail_read(&mut self) {
+        let id = self.node();
+        let node = &mut self.harness.nodes[usize::from(id.0)];
+        if self.read_failed {
+            return;
+        }
+        let Some((read, _)) = node.reads.pop_front() else { return };
+        self.read_failed = true;
+        self.harness.apply(id, Input::Read { id: read, result: Err(EIO) });
+        self.harness.settle();
+    }
+
+    pub(super) fn let_time_pass(&mut self) {
+        let ms = if self.random.percent(5) { 10_000 } else { self.random.below(60) };
+        self.harness.advance(ms);
+    }
+
+    pub(super) fn build_index(&mut self) {
+        let id = self.node();
+        let node = &mut self.harness.nodes[usize::from(id.0)];
+        let at = self.builds.iter().position(|(shard, _)| *shard == id);
+        let Some(at) = at else {
+            if let Some(sealed) = node.shard.log.take_sealed() {
+                self.builds.push((id, IndexBuild::new(node.shard.log.layout(), sealed)));
+            }
+            return;
+        };
+        if self.builds[at].1.step(&mut node.shard.queues, &mut node.shard.index) {
+            let (_, build) = self.builds.swap_remove(at);
+            let base = build.base();
+            node.disk.indexes.insert(base.0, build.finish().expect("it is for a full segment"));
+        }
+    }
+
+    pub(super) fn take_checkpoint(&mut self) {
+        let id = self.node();
+        if self.checkpoints.iter().any(|(shard, _)| *shard == id) {
+            return;
+        }
+        let now = self.harness.now;
+        let node = &mut self.harness.nodes[usize::from(id.0)];
+        let mut checkpoint = node.shard.checkpoint(now, node.next_checkpoint);
+        let missing = self.planted.missing_section();
+        checkpoint.sections.retain(|section| Some(section.kind) != missing);
+        node.next_checkpoint += 1;
+        self.checkpoints.push((id, checkpoint));
+        self.put_checkpoints();
+    }
+
+    /// Puts checkpoints on the disk whose log is there.
+    fn put_checkpoints(&mut self) {
+        let nodes = &mut self.harness.nodes;
+        let early = self.planted == Planted::EarlyCheckpoint;
+        self.checkpoints.retain(|(id, checkpoint)| {
+            let node = &mut nodes[usize::from(id.0)];
+            if node.shard.log.durable() < checkpoint.covered && !early {
+                return true;
+            }
+            node.disk.checkpoints[(checkpoint.sequence % 2) as usize] = Some(checkpoint.encode());
+            false
+        });
+    }
+
+    /// What planted bugs do after every step.
+    pub(super) fn be_buggy(&mut self) {
+        for id in self.harness.ids() {
+            match self.planted {
+                Planted::AcknowledgeEarly => self.harness.release_early(id),
+                Planted::ShowEarly => self.harness.show_early(id),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The end of a life of the broker, the start of the next, and the look at everything that it shows.
+//!
+//! Owns what is compared after a start: each queue with the ledger and with a walk over the raw log, searches by time and
+//! key with that walk, a group's offset with what was committed.
+
+use std::collections::BTreeSet;
+
+use ringmq_core::event::Input;
+use ringmq_protocol::response_code::ResponseCode;
+
+use super::answers::{Asked, messages_of, number_of, offset_of, with_command};
+use super::{Exists, NEW_TOPIC_QUEUES, POP_TOPIC, QUEUES, World};
+use crate::disk;
+use crate::ledger::{After, Kind, QueueKey};
+use crate::planted::Planted;
+use crate::raw::{self, RawMessage, Walked};
+use crate::reader::Reader;
+use crate::wire::{self, QueueName};
+
+/// Pops at the end of a run: many times what a run can have sent.
+const POP_ROUNDS: u32 = 2_000;
+
+impl World {
+    /// Stops, one way or the other, starts again, and holds all queues against the ledger.
+    pub(super) fn restart(&mut self, after: After) -> Result<(), String> {
+        let faulted = self.harness.nodes.iter().any(|node| node.shard.log.fault().is_some());
+        // A broker whose disk failed cannot stop in order; and what was asked and not answered is anybody's guess.
+        let after = if faulted { After::Cut } else { after };
+        match after {
+            After::Cut => self.cut(),
+            After::Stop => {
+                self.outcome.stops += 1;
+                self.quiesce()?;
+                self.stop();
+            }
+        }
+        let logs = self.walk_logs()?;
+        (self.harness.eager, self.harness.prompt, self.harness.segments_wait) = (true, true, false);
+        self.builds.clear();
+        self.checkpoints.clear();
+        let disks: Vec<_> = self.harness.nodes.iter().map(|node| node.disk.clone()).collect();
+        self.harness.crash().map_err(|error| format!("the broker does not start after {after:?}: {error}"))?;
+        for asked in std::mem::take(&mut self.open).into_values() {
+            if let Asked::Ack { receipt } = asked {
+                self.pops.unsure(receipt.number);
+            }
+        }
+        self.pops.forget();
+        self.read_failed = false;
+        self.connect();
+        self.look_at_everything(after, &logs)?;
+        if self.planted == Planted::Nothing && self.random.percent(20) {
+            self.start_rotten(disks)?;
+        }
+        (self.harness.eager, self.harness.prompt) = (false, false);
+        Ok(())
+    }
+
+    fn cut(&mut self) {
+        self.outcome.cuts += 1;
+        for (id, plan, bytes) in std::mem::take(&mut self.unsynced) {
+            self.harness.nodes[usize::from(id.0)].writes.push_back((plan, bytes));
+        }
+        for node in &mut self.harness.nodes {
+            let pending = std::mem::take(&mut node.writes);
+            disk::cut(&mut node.disk, pending, &mut self.random);
+        }
+    }
+
+    /// What an orderly stop writes.
+    fn stop(&mut self) {
+        for id in self.harness.ids().into_iter().filter(|_| self.planted != Planted::StopForgetsOffsets) {
+            self.harness.apply(id, Input::Stop);
+        }
+        self.harness.settle();
+        self.harness.flush();
+        self.harness.checkpoint();
+    }
+
+    /// What each shard's directory says, read by other code than the broker's.
+    fn walk_logs(&mut self) -> Result<Vec<Walked>, String> {
+        let mut logs = Vec::new();
+        for node in &mut self.harness.nodes {
+            match self.planted {
+                Planted::SkipChecksum => raw::forge_checksums(&mut node.disk),
+                Planted::LastFrameDropped => raw::drop_last_frame(&mut node.disk),
+                _ => {}
+            }
+            let walked = raw::walk(&node.disk)?;
+            let durable = node.shard.log.durable();
+            if walked.end < durable.0 && self.planted == Planted::Nothing {
+                return Err(format!("the log was durable up to {durable}, the disk holds it up to {}", walked.end));
+            }
+            logs.push(walked);
+        }
+        Ok(logs)
+    }
+
+    /// Lets everything that is under way come to its end.
+    pub(super) fn quiesce(&mut self) -> Result<(), String> {
+        (self.harness.eager, self.harness.prompt, self.harness.segments_wait) = (true, true, false);
+        for (id, plan, bytes) in std::mem::take(&mut self.unsynced) {
+            disk::complete(&mut self.harness.nodes[usize::from(id.0)].disk, &plan, &bytes);
+        }
+        for id in self.harness.ids() {
+            let pending = std::mem::take(&mut self.harness.nodes[usize::from(id.0)].writes);
+            for (plan, bytes) in pending {
+                disk::complete(&mut self.harness.nodes[usize::from(id.0)].disk, &plan, &bytes);
+                self.harness.apply(id, Input::Written { seq: plan.seq, result: Ok(()) });
+            }
+        }
+        self.harness.settle();
+        self.harness.flush();
+        self.harness.advance(5_000);
+        self.harness.flush();
+        self.ledger.clock(self.harness.now.mono_us);
+        self.listen()
+    }
+
+    fn look_at_everything(&mut self, after: After, logs: &[Walked]) -> Result<(), String> {
+        self.ledger.clock(self.harness.now.mono_us);
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for topic in topics {
+            let queues = if topic.starts_with("new-") { NEW_TOPIC_QUEUES } else { QUEUES };
+            let exists = self.topics[&topic].exists;
+            let there = self.heard(|reader| reader.exists(&topic))?;
+            for queue in 0..queues {
+                let key = (topic.clone(), queue);
+                let content = if there { self.whole_queue(&key)? } else { Vec::new() };
+                match exists {
+                    Exists::Dropping => self.ledger.settle_dropping(&key, &content)?,
+                    Exists::Yes | Exists::No | Exists::Making => self.ledger.settle(&key, &content, after)?,
+                }
+                let raw = logs.iter().find_map(|log| log.queues.get(&key)).filter(|_| there);
+                self.compare_with_log(&key, raw.map_or(&[][..], Vec::as_slice))?;
+                self.look_at_offset(&key, after)?;
+            }
+            match (exists, there) {
+                (Exists::Yes, true) => {}
+                (Exists::Yes, false) if topic.starts_with("new-") => {}
+                (Exists::Yes, false) => return Err(format!("topic {topic} is gone")),
+                (Exists::No, true) => return Err(format!("topic {topic} was deleted and is back")),
+                (Exists::Dropping | Exists::Making, true) => self.set_exists(&topic, Exists::Yes),
+                (Exists::No | Exists::Dropping | Exists::Making, false) => self.topic_gone(&topic),
+            }
+        }
+        self.listen()
+    }
+
+    /// Asks with the consumer's connection and notes the answers.
+    fn heard<T>(&mut self, ask: impl FnOnce(&mut Reader<'_>) -> Result<T, String>) -> Result<T, String> {
+        let mut reader = Reader::new(&mut self.harness, self.consumer, &mut self.next_opaque);
+        let answer = ask(&mut reader);
+        let heard = reader.heard;
+        heard.iter().for_each(|answer| self.note(answer));
+        answer
+    }
+
+    fn whole_queue(&mut self, key: &QueueKey) -> Result<Vec<usize>, String> {
+        self.heard(|reader| reader.whole_queue(QueueName { topic: &key.0, queue: key.1 }))
+    }
+
+    /// The index says what the log says: every offset, searches by time, searches by key.
+    fn compare_with_log(&mut self, key: &QueueKey, raw: &[RawMessage]) -> Result<(), String> {
+        let settled = self.ledger.settled(key);
+        for (at, message) in raw.iter().enumerate() {
+            let number = number_of(&message.body)?;
+            if message.offset != at as i64 || settled.get(at) != Some(&number) {
+                let shown = settled.get(at);
+                return Err(format!("{key:?} offset {at}: the log has message {number}, the broker shows {shown:?}"));
+            }
+        }
+        if raw.is_empty() || !self.random.percent(30) {
+            return Ok(());
+        }
+        let of = QueueName { topic: &key.0, queue: key.1 };
+        let nth = self.random.index(raw.len());
+        let timestamp = raw[nth].store_ms + self.random.below(3) as i64 - 1;
+        let first = raw.iter().find(|message| message.store_ms >= timestamp);
+        if let Some(first) = first {
+            let opaque = self.opaque();
+            let answer = self.ask_now(&wire::offset_at(opaque, of, timestamp))?;
+            let offset = with_command(&answer, offset_of)?;
+            if offset != first.offset {
+                return Err(format!("{key:?}: the first at {timestamp} is {}, the broker says {offset}", first.offset));
+            }
+        }
+        self.search_key(key, number_of(&raw[nth].body)?, raw[nth].offset)
+    }
+
+    fn search_key(&mut self, key: &QueueKey, number: usize, offset: i64) -> Result<(), String> {
+        if !self.keyed.contains(&number) || self.ledger.message(number).kind != Kind::Plain {
+            return Ok(());
+        }
+        let opaque = self.opaque();
+        let answer = self.ask_now(&wire::by_unique_key(opaque, &key.0, number))?;
+        let found = with_command(&answer, |command| match ResponseCode::from_i32(command.code) {
+            Some(ResponseCode::Success) => messages_of(command, &key.0),
+            _ => Err(format!("{key:?}: message {number} by its key: code {}, {:?}", command.code, command.remark)),
+        })?;
+        match found.as_slice() {
+            [one] if (one.queue, one.offset, one.number) == (key.1, offset, number) => Ok(()),
+            other => Err(format!("{key:?} offset {offset}: message {number} by its key: {other:?}")),
+        }
+    }
+
+    fn look_at_offset(&mut self, key: &QueueKey, after: After) -> Result<(), String> {
+        let opaque = self.opaque();
+        let answer = self.ask_now(&wire::stored_offset(opaque, QueueName { topic: &key.0, queue: key.1 }))?;
+        let offset = with_command(&answer, |command| match command.code {
+            0 => offset_of(command).map(Some),
+            _ => Ok(None),
+        })?;
+        let dropping = self.topics[&key.0].exists == Exists::Dropping;
+        let last = self.stored.get(key).copied().filter(|_| !dropping);
+        if after == After::Stop && last.is_some() && offset != last {
+            return Err(format!("{key:?}: the group's offset was {last:?}, after an orderly stop it is {offset:?}"));
+        }
+        let asked = self.asked_offsets.get(key);
+        match offset {
+            Some(offset) if asked.is_none_or(|asked| !asked.contains(&offset)) => {
+                Err(format!("{key:?}: the group's offset is {offset}, which nobody ever stored"))
+            }
+            Some(offset) => {
+                self.stored.insert(key.clone(), offset);
+                Ok(())
+            }
+            None => {
+                self.stored.remove(key);
+                Ok(())
+            }
+        }
+    }
+
+    /// After the last start: all that waits for its time comes, and a group that pops gets what it has not finished.
+    pub(super) fn end(&mut self) -> Result<(), String> {
+        (self.harness.eager, self.harness.prompt) = (true, true);
+        for _ in 0..3 {
+            self.quiesce()?;
+        }
+        let topics: Vec<String> = self.topics.keys().cloned().collect();
+        for key in topics.iter().flat_map(|topic| (0..QUEUES).map(|queue| (topic.clone(), queue))) {
+            if self.heard(|reader| reader.exists(&key.0))? {
+                let content = self.whole_queue(&key)?;
+                self.ledger.settle(&key, &content, After::Stop)?;
+            }
+        }
+        self.ledger.all_kept()?;
+        self.pop_everything()
+    }
+
+    fn pop_everything(&mut self) -> Result<(), String> {
+        // Each round that finds nothing lets everything become visible that somebody still holds.
+        let (mut idle, mut given) = (0, BTreeSet::new());
+        for _ in 0..POP_ROUNDS {
+            (0..4).for_each(|_| self.pop());
+            self.listen()?;
+            given.extend(self.pops.numbers());
+            idle = if self.pops.held() > 0 { 0 } else { idle + 1 };
+            (0..self.pops.held()).for_each(|_| self.ack());
+            self.harness.flush();
+            self.listen()?;
+            if idle == 4 {
+                break;
+            }
+            if idle > 0 {
+                self.harness.advance(wire::INVISIBLE_MS + 1_000);
+                self.harness.flush();
+            }
+        }
+        if idle < 4 {
+            return Err(format!("pops do not come to an end: {given:?}"));
+        }
+        let missing =
+            self.ledger.stored_in(POP_TOPIC).find(|number| !given.contains(number) && self.pops.owes(*number));
+        match missing {
+            Some(number) => Err(format!("message {number} was neither acknowledged nor given to a pop")),
+            None => Ok(()),
+        }
+    }
+}
