@@ -238,8 +238,14 @@ pub fn arrived(
     report(shard, out);
 }
 
+/// Somebody else found damage.
+pub fn note(shard: &mut Shard, damage: Damage, out: &mut Effects) {
+    shard.cold.cache.note(damage);
+    report(shard, out);
+}
+
 /// Says what damage was found since.
-pub fn report(shard: &mut Shard, out: &mut Effects) {
+fn report(shard: &mut Shard, out: &mut Effects) {
     let fresh = shard.cold.cache.take_fresh();
     shard.counts.frames_damaged += fresh.len() as u64;
     out.damages.extend(fresh);

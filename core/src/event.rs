@@ -14,6 +14,7 @@ use crate::gather::Part;
 use crate::handlers::pop_wait::Walk;
 use crate::handlers::push::ClientPush;
 use crate::handlers::relay::Letter;
+use crate::store::cold::Damage;
 use crate::topic::Change;
 
 /// One shard of the data directory. Shard 0 is the control shard.
@@ -96,6 +97,8 @@ pub enum Input<'a> {
     Read { id: ReadId, result: Result<&'a [u8], DiskError> },
     /// The shard's files can take no more, though no write said so (yet): a segment that cannot be made, a directory gone.
     Lost { fault: Fault },
+    /// The scrub found bytes of the log that are not what was written there.
+    Damaged { damage: Damage },
     /// Another shard has something to say. Messages of one shard arrive in the order it sent them.
     Peer { from: ShardId, message: PeerMessage },
     /// Time passed; the driver says so when [`crate::shard::Shard::next_deadline`] is reached.

@@ -99,6 +99,7 @@ impl Shard {
                     self.stopped(fault, out);
                 }
             }
+            Input::Damaged { damage } => cold::note(self, damage, out),
             Input::Peer { from, message } => peer::apply(self, now, from, message, out),
             Input::Tick => self.tick(now, out),
             Input::Stop => handlers::offset::write_all(self, now),

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod crash;
 pub mod cold;
+pub mod continuity;
 pub mod files;
 pub mod frame;
 pub mod index;
@@ -18,6 +19,7 @@ pub mod range;
 pub mod read_plan;
 pub mod recovery;
 pub mod segment;
+pub mod survey;
 pub mod tail;
 pub mod walk;
 

@@ -28,6 +28,12 @@ pub struct BrokerArgs {
     /// One setting, as in the file; wins over the file; may be repeated
     #[arg(short = 's', long = "set", value_name = "KEY=VALUE", global = true)]
     pub set: Vec<String>,
+    /// Read everything in the data directory while no broker runs on it, say what is damaged, and exit with 0 or 1
+    ///
+    /// Looks at the superblock, checkpoints, indexes, and every frame of every segment. Each finding is one line with file,
+    /// byte and the queues whose messages are lost. Changes nothing.
+    #[arg(long = "check", conflicts_with = "reshard")]
+    pub check: bool,
     /// Rewrite the data directory to N shards while no broker runs on it, then exit
     ///
     /// Messages, queue and consumer offsets, topics, groups, delayed messages, transactions and POP states stay; physical
@@ -54,6 +60,7 @@ const BROKER_EXAMPLES: &str = "Examples:
   mqbroker -s storePathRootDir=/data/ringmq     another data directory
   mqbroker doctor -c conf/broker.conf           is this machine ready, and what could be better
   mqbroker -p                                   what the settings are and where each comes from
+  mqbroker --check -c conf/broker.conf          is everything in the data directory as it was written (broker stopped)
   mqbroker --reshard 8 -c conf/broker.conf      eight shards instead of as many as there are (broker stopped)
 
 Stop it with Ctrl-C or SIGTERM: it flushes, leaves a checkpoint and unregisters.";

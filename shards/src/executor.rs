@@ -99,6 +99,7 @@ async fn run(plan: ExecutorPlan) {
     for hosted in &driver.hosted {
         hosted.disk.attach(&driver, hosted);
         glommio::spawn_local(hosted.disk.clone().keep_watch()).detach();
+        hosted.disk.start_scrub();
     }
     connect(&driver, ends, &census);
     let tasks = [

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod boot;
+pub mod check;
 pub mod clock;
 pub mod disk;
 pub mod doctor;

@@ -27,6 +27,8 @@ pub struct Figures {
     /// Bytes of the log's life, and those not on the disk yet.
     appended: u64,
     undurable: u64,
+    /// Damaged places found in the log, and messages that consumers were led past because of them.
+    damaged: [u64; 2],
     /// When the oldest message was stored, ms; `None` without messages.
     earliest_ms: Option<i64>,
     now_ms: i64,
@@ -91,6 +93,7 @@ pub fn part(
         rates_out,
         appended: log.appended().0,
         undurable: log.appended().0 - log.durable().0,
+        damaged: [counts.frames_damaged, counts.messages_damaged],
         earliest_ms: oldest,
         now_ms: ask.now.wall_ms,
         started_ms: control.as_deref().map(|control| control.started_ms),
@@ -122,6 +125,9 @@ impl Figures {
         }
         self.appended += own.appended;
         self.undurable += own.undurable;
+        for (sum, own) in self.damaged.iter_mut().zip(own.damaged) {
+            *sum += own;
+        }
         self.earliest_ms = match (self.earliest_ms, own.earliest_ms) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -158,6 +164,8 @@ impl Figures {
         put("commitLogMinOffset", "0".to_owned());
         put("commitLogMaxOffset", self.appended.to_string());
         put("remainHowManyDataToFlush", format!("{} B", self.undurable));
+        put("ringmqDamagedPlaces", self.damaged[0].to_string());
+        put("ringmqDamagedMessagesSkipped", self.damaged[1].to_string());
         // Not known: RocketMQ's own word for that.
         put("commitLogDiskRatio", "-1.0".to_owned());
         put("consumeQueueDiskRatio", "-1.0".to_owned());

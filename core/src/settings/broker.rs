@@ -183,6 +183,8 @@ settings! {
             "When a send is answered on topics without a flush.type attribute. The default is SYNC_FLUSH: an acknowledged message survives a power cut, and group commit keeps that fast (the Java broker's default is ASYNC_FLUSH).";
         "flushIntervalCommitLog" flush_interval: u64 = 2, number(0, 10_000, Unit::Millis), AnyTime,
             "How long messages of async topics may gather before they are written; this much can be lost in a power cut. A sync message in between is written at once and takes them along (Java: 500).";
+        "scrubRate" scrub_rate: u64 = 8 << 20, number(0, 4 << 30, Unit::Bytes), AnyTime,
+            "Bytes a second at which each shard reads its full segments over and over in the background to find damage before a consumer does; 0 is never.";
         "flushConsumerOffsetInterval" flush_consumer_offset_interval: u64 = 1_000, number(10, 60_000, Unit::Millis), AnyTime,
             "How often changed consumer offsets are written (Java: 5000).";
         "maxMessageSize" max_message_size: u32 = 4 << 20, number(1, 12 << 20, Unit::Bytes), AnyTime,

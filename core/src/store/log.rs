@@ -187,7 +187,7 @@ impl CommitLog {
     }
 
     /// Where frame checksums begin.
-    pub(crate) fn seed(&self) -> u32 {
+    pub fn seed(&self) -> u32 {
         self.seed
     }
 

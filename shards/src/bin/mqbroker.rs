@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ringmq_shards::args::{BrokerArgs, BrokerCommand};
 use ringmq_shards::boot::Refused;
-use ringmq_shards::{doctor, launch};
+use ringmq_shards::{check, doctor, launch};
 
 fn main() -> ExitCode {
     match run(&BrokerArgs::parse()) {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
 fn run(args: &BrokerArgs) -> Result<bool, Refused> {
     match args.command {
         Some(BrokerCommand::Doctor) => doctor::examine(args),
+        None if args.check => check::run(args),
         None => launch::broker(args).map(|()| true),
     }
 }

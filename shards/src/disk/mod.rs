@@ -6,6 +6,7 @@
 
 mod reads;
 pub mod replace;
+mod scrub;
 pub mod segment_file;
 mod upkeep;
 mod watch;
