@@ -93,6 +93,8 @@ impl<'a> Intake<'a> {
         let shows = Shows { slot, below: queue_offset + 1 };
         // An async message behind unflushed sync ones must not show them early.
         let unseen = queue.visible() < queue_offset;
+        log.note_time(now.wall_ms);
+        log.note_size(message.topic, position, size.total as u64);
         queue.push(Entry { position, size: size.total as u32, tag_hash: marks.tag_hash() }, now.wall_ms);
         if flush == Flush::Sync || unseen {
             waiting.hide(end, shows);

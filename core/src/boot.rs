@@ -6,8 +6,8 @@
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::record::RecordRef;
 
-use crate::control::Control;
 use crate::cold::Cold;
+use crate::control::Control;
 use crate::delay::{self, Delay};
 use crate::duties::Duty;
 use crate::event::{Now, ShardId};
@@ -16,12 +16,16 @@ use crate::map::Map;
 use crate::metadata::{Metadata, Restoring};
 use crate::offsets::{self, Offsets};
 use crate::pop;
+use crate::retain;
 use crate::settings::{BrokerSettings, Loaded};
 use crate::shard::Shard;
 use crate::store::ReadRange;
 use crate::store::checkpoint::Section;
 use crate::store::recovery::{Found, Malformed, RecoveryReport};
-use crate::store::{Checkpoint, CommitLog, KeyIndex, LogOptions, OwnKind, OwnRecord, QueueTable, Recovered, Recovery};
+use crate::store::retention::SizeTold;
+use crate::store::{
+    Checkpoint, CommitLog, KeyIndex, Layout, LogOptions, OwnKind, OwnRecord, QueueTable, Recovered, Recovery,
+};
 use crate::store::{RecoveryError, Visitor};
 use crate::topic::Change;
 
@@ -39,6 +43,9 @@ const HALF: u16 = 19;
 
 /// Checkpoint section: what groups hold by POP.
 const POP: u16 = 20;
+
+/// Checkpoint section: bytes per segment of topics of limited size.
+const SIZES: u16 = 21;
 
 /// What a shard knows of metadata when it starts.
 #[derive(Debug)]
@@ -104,11 +111,14 @@ struct Told {
     delay: delay::progress::Progress,
     half: half::progress::Progress,
     pop: pop::record::Progress,
+    sizes: SizeTold,
+    layout: Layout,
     shards: u16,
 }
 
 impl Visitor for Told {
-    fn message(&mut self, _position: Position, record: &RecordRef<'_>) {
+    fn message(&mut self, position: Position, record: &RecordRef<'_>) {
+        self.sizes.stored(record.topic(), self.layout.segment_of(position), record.bytes().len() as u64);
         self.delay.saw(record);
         self.half.saw(record);
     }
@@ -120,6 +130,7 @@ impl Visitor for Told {
                 let topic = std::str::from_utf8(record.payload).map_err(|_| Malformed)?;
                 self.offsets.retain(|(name, _, _), _| **name != *topic);
                 self.pop.topic_dropped(topic);
+                self.sizes.dropped(topic);
                 Ok(())
             }
             OwnKind::TopicPut | OwnKind::TopicDrop | OwnKind::GroupPut | OwnKind::GroupDrop | OwnKind::SettingPut => {
@@ -135,13 +146,15 @@ impl Visitor for Told {
 }
 
 impl Told {
-    fn new(shards: u16) -> Self {
+    fn new(shards: u16, layout: Layout) -> Self {
         Told {
             metadata: Restoring::new(shards),
             offsets: Map::default(),
             delay: Default::default(),
             half: Default::default(),
             pop: Default::default(),
+            sizes: Default::default(),
+            layout,
             shards,
         }
     }
@@ -178,6 +191,9 @@ impl Told {
         if let Some(bytes) = checkpoint.section(POP) {
             self.pop.restore(bytes).map_err(|_| OpenError::Section { kind: POP })?;
         }
+        if let Some(bytes) = checkpoint.section(SIZES) {
+            self.sizes.section(bytes).map_err(|_| OpenError::Section { kind: SIZES })?;
+        }
         Ok(())
     }
 }
@@ -189,7 +205,7 @@ impl Opening {
     /// A segment is missing, or the checkpoint cannot be read.
     pub fn new(id: ShardId, shards: u16, options: LogOptions, found: Found) -> Result<Self, OpenError> {
         let recovery = Recovery::new(options, found)?;
-        let mut told = Told::new(shards);
+        let mut told = Told::new(shards, options.layout);
         if let Some(checkpoint) = recovery.checkpoint() {
             told.begin(checkpoint)?;
         }
@@ -220,7 +236,7 @@ impl Opening {
     /// If there is still something to read.
     pub fn finish(self, now: Now, knowledge: Knowledge) -> Opened {
         let Opening { id, shards, recovery, told } = self;
-        let Told { metadata: restoring, offsets, delay, half, pop, shards: _ } = told;
+        let Told { metadata: restoring, offsets, delay, half, pop, sizes, layout: _, shards: _ } = told;
         let Recovered { log, queues, keys, checkpoint, report } = recovery.finish();
         let (metadata, control) = match knowledge {
             Knowledge::Truth(mut loaded) => {
@@ -237,6 +253,7 @@ impl Opening {
         shard.delay.clock().now_ms(now);
         shard.half = half.finish();
         shard.pop = pop.finish(&mut shard.queues);
+        retain::resume(&mut shard, sizes);
         shard.duties.arm(Duty::Revive, now.mono_us);
         // They go on with what waited in the last life.
         shard.duties.arm(Duty::Deliver, now.mono_us);
@@ -317,6 +334,7 @@ impl Shard {
         sections.push(Section { kind: DELAY, bytes: self.delay.section().into() });
         sections.push(Section { kind: HALF, bytes: self.half.section() });
         sections.push(Section { kind: POP, bytes: self.pop.section() });
+        sections.push(Section { kind: SIZES, bytes: self.log.retention.sizes.section() });
         Checkpoint::capture(&self.log, &self.queues, sequence, now.wall_ms, sections)
     }
 }

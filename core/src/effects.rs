@@ -126,6 +126,8 @@ pub struct Effects {
     pub closes: Vec<ConnId>,
     /// Control shard: topics changed; tell the name servers (the embedded one included).
     pub announce: Option<Registration>,
+    /// Lines for the broker's log; rare.
+    pub notes: Vec<String>,
     /// This shard's log is finished; say so once, loudly.
     pub fault: Option<Fault>,
 }
@@ -133,8 +135,9 @@ pub struct Effects {
 impl Effects {
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
-        let Effects { bytes, sends, peers, reads, damages, closes, announce, fault } = self;
+        let Effects { bytes, sends, peers, reads, damages, closes, announce, notes, fault } = self;
         bytes.clear();
+        notes.clear();
         sends.clear();
         peers.clear();
         reads.clear();
@@ -146,13 +149,14 @@ impl Effects {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        let Effects { bytes: _, sends, peers, reads, damages, closes, announce, fault } = self;
+        let Effects { bytes: _, sends, peers, reads, damages, closes, announce, notes, fault } = self;
         sends.is_empty()
             && peers.is_empty()
             && reads.is_empty()
             && damages.is_empty()
             && closes.is_empty()
             && announce.is_none()
+            && notes.is_empty()
             && fault.is_none()
     }
 

@@ -15,6 +15,7 @@ use crate::handlers::pop_wait::Walk;
 use crate::handlers::push::ClientPush;
 use crate::handlers::relay::Letter;
 use crate::store::cold::Damage;
+use crate::store::retention::Volume;
 use crate::topic::Change;
 
 /// One shard of the data directory. Shard 0 is the control shard.
@@ -99,6 +100,8 @@ pub enum Input<'a> {
     Lost { fault: Fault },
     /// The scrub found bytes of the log that are not what was written there.
     Damaged { damage: Damage },
+    /// How full the volume is, once a second, and at once when a segment cannot be made for want of space or can be again.
+    Volume(Volume),
     /// Another shard has something to say. Messages of one shard arrive in the order it sent them.
     Peer { from: ShardId, message: PeerMessage },
     /// Time passed; the driver says so when [`crate::shard::Shard::next_deadline`] is reached.

@@ -84,10 +84,13 @@ pub fn fetch(
 /// Whether `len` bytes from `position` on lie in one segment of the log as it is.
 fn lies_within(log: &CommitLog, position: Position, len: u32) -> bool {
     let end = position.0.checked_add(u64::from(len));
-    end.is_some_and(|end| {
-        let within = position.0 - log.layout().segment_of(position).0 + u64::from(len);
-        end <= log.appended().0 && within <= log.layout().segment_size()
-    })
+    // What has expired may still have its file, and that file may soon hold something else.
+    let is_kept = position.0 >= log.start().0;
+    is_kept
+        && end.is_some_and(|end| {
+            let within = position.0 - log.layout().segment_of(position).0 + u64::from(len);
+            end <= log.appended().0 && within <= log.layout().segment_size()
+        })
 }
 
 /// The record at a resident position.

@@ -17,6 +17,7 @@ use crate::event::{GatherId, Now, PeerMessage, ShardId};
 use crate::handlers::{pop_ack, pop_notice, query, reset, runtime, stats};
 use crate::limits::{GATHER_MAX_MS, GATHERS_MAX};
 use crate::map::Map;
+use crate::retain;
 use crate::shard::Shard;
 
 /// One shard's part of an answer.
@@ -61,6 +62,10 @@ fn row(code: i32) -> Option<Gather> {
         RequestCode::QueryTopicConsumeByWho => Some(Gather { part: stats::groups_part, merge: stats::groups_merge }),
         RequestCode::QueryTopicsByConsumer => Some(Gather { part: stats::topics_part, merge: stats::topics_merge }),
         RequestCode::GetBrokerRuntimeInfo => Some(Gather { part: runtime::part, merge: runtime::merge }),
+        RequestCode::DeleteExpiredCommitlog => Some(Gather { part: retain::asked_part, merge: retain::asked_merge }),
+        RequestCode::CleanExpiredConsumequeue | RequestCode::CleanUnusedTopic => {
+            Some(Gather { part: retain::dead_part, merge: retain::asked_merge })
+        }
         RequestCode::BatchAckMessage => Some(Gather { part: pop_ack::batch_part, merge: pop_ack::batch_merge }),
         RequestCode::PollingInfo => Some(Gather { part: pop_notice::waiting_part, merge: pop_notice::waiting_merge }),
         RequestCode::InvokeBrokerToResetOffset => Some(Gather { part: reset::part, merge: reset::merge }),

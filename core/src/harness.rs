@@ -15,9 +15,11 @@ use crate::effects::{Effects, Fault};
 use crate::event::{ConnId, CoreId, DiskError, Input, Now, Origin, PeerMessage, ReadId, ShardId};
 use crate::handlers;
 use crate::place::Place;
+use crate::retain;
 use crate::settings::{BrokerSettings, Given, Host, load};
 use crate::shard::Shard;
 use crate::store::recovery::{Found, FoundFile};
+use crate::store::retention::Volume;
 use crate::store::{Checkpoint, IndexBuild, LogOptions, ReadPlan, SegmentBase, Urge, WritePlan};
 use crate::store::{RangeOf, ReadRange};
 
@@ -32,6 +34,8 @@ pub struct Disk {
     /// Indexes of active segments' beginnings.
     pub partials: BTreeMap<u64, Vec<u8>>,
     pub checkpoints: [Option<Vec<u8>>; 2],
+    /// Files of released segments, to be used again with what they hold.
+    pub spares: Vec<Vec<u8>>,
 }
 
 impl Disk {
@@ -110,6 +114,10 @@ pub struct Harness {
     pub prompt: bool,
     /// Whether the files of wanted segments are not made, as on a full or very slow disk.
     pub segments_wait: bool,
+    /// What [`Harness::look`] reports.
+    pub volume: Volume,
+    /// What the shards wanted to have in the broker's log.
+    pub notes: Vec<String>,
     settings_text: String,
     segment_size: u64,
     tail: u64,
@@ -141,6 +149,8 @@ impl Harness {
             eager: true,
             prompt: true,
             segments_wait: false,
+            volume: Volume { total: 1 << 40, used: 100 << 30, free: 900 << 30, ..Volume::default() },
+            notes: Vec::new(),
             settings_text: settings.to_owned(),
             segment_size,
             tail,
@@ -220,6 +230,8 @@ impl Harness {
             eager: true,
             prompt: true,
             segments_wait: false,
+            volume: self.volume,
+            notes: Vec::new(),
             settings_text: self.settings_text.clone(),
             segment_size: self.segment_size,
             tail: self.tail,
@@ -270,10 +282,36 @@ impl Harness {
             assert!(checkpoint.covered <= node.shard.log.durable(), "flush before a checkpoint");
             node.disk.checkpoints[(node.next_checkpoint % 2) as usize] = Some(checkpoint.encode());
             node.next_checkpoint += 1;
+            node.shard.log.checkpointed(checkpoint.covered, checkpoint.start);
             if let Some(mut build) = IndexBuild::partial(&node.shard.log) {
                 while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
                 let base = build.base();
                 node.disk.partials.extend(build.finish().map(|bytes| (base.0, bytes)));
+            }
+        }
+    }
+
+    /// Reports the volume to every shard, as the driver does once a second.
+    pub fn look(&mut self) {
+        for id in self.ids() {
+            let spares = self.nodes[usize::from(id.0)].disk.spares.len() as u32;
+            let volume = Volume { spares, ..self.volume };
+            self.apply(id, Input::Volume(volume));
+        }
+        self.settle();
+    }
+
+    /// Removes the files of released segments as far as checkpoints say so; keeps as many spares as the shards want.
+    pub fn remove_released(&mut self) {
+        for node in &mut self.nodes {
+            while let Some(base) = node.shard.log.take_removable(node.shard.reads.oldest()) {
+                node.disk.indexes.remove(&base.0);
+                node.disk.partials.remove(&base.0);
+                let file = node.disk.segments.remove(&base.0).expect("a released segment has a file");
+                if node.disk.spares.len() < retain::spares(&node.shard) {
+                    node.disk.spares.push(file);
+                }
+                node.shard.log.removed();
             }
         }
     }
@@ -352,6 +390,7 @@ impl Harness {
         }
         self.nodes[usize::from(id.0)].reads.extend(out.reads.drain(..));
         self.closed.append(&mut out.closes);
+        self.notes.append(&mut out.notes);
         self.faults.extend(out.fault.take().map(|fault| (id, fault)));
         out.clear();
     }
@@ -432,7 +471,9 @@ impl Harness {
         while !self.segments_wait
             && let Some(base) = node.shard.log.wanted_segment()
         {
-            node.disk.segments.entry(base.0).or_default().resize(self.segment_size as usize, 0);
+            let spare = node.disk.spares.pop().unwrap_or_default();
+            let file = node.disk.segments.entry(base.0).or_insert(spare);
+            file.resize(self.segment_size as usize, 0);
             node.shard.log.segment_ready(base);
         }
         while let Some(plan) = node.shard.log.next_write(urge) {
@@ -470,6 +511,7 @@ impl Harness {
                 let mut build = IndexBuild::new(node.shard.log.layout(), sealed);
                 while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
                 node.disk.indexes.insert(base.0, build.finish().expect("it is for a full segment"));
+                node.shard.log.index_in_place(base);
             }
         }
         self.settle();

@@ -37,6 +37,7 @@ pub mod pushes;
 pub mod rates;
 pub mod reading;
 pub mod reshard;
+pub mod retain;
 pub mod routes;
 pub mod settings;
 pub mod shard;

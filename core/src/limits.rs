@@ -176,6 +176,10 @@ pub const POP_UNREADABLE_AFTER: u32 = 50;
 /// on the machine.
 pub const YOUNG_QUEUE_BYTES: u64 = 4 << 30;
 
+/// Looks (one a second) during which expired segments go at any hour after DELETE_EXPIRED_COMMITLOG: long enough that the
+/// checkpoints they wait for are there.
+pub const LOOKS_WHEN_ASKED: u32 = 20;
+
 /// Tags in one subscription expression.
 pub const TAGS_MAX: usize = 1_024;
 

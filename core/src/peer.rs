@@ -13,7 +13,7 @@ use crate::parked::{Awaited, ParkedFrame};
 use crate::place::Place;
 use crate::shard::Shard;
 use crate::topic::Change;
-use crate::{gather, handlers, pop};
+use crate::{gather, handlers, pop, retain};
 
 /// Sends to the control shard, which may be this one.
 pub fn tell_control(shard: &mut Shard, now: Now, message: PeerMessage, out: &mut Effects) {
@@ -110,6 +110,9 @@ pub fn rerun(shard: &mut Shard, now: Now, parked: ParkedFrame, out: &mut Effects
 
 /// Takes over a change of metadata and lets go of what it removes.
 pub(crate) fn change(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) {
+    if let Change::TopicPut(topic) = &change {
+        retain::limit_topic(shard, topic);
+    }
     match &change {
         Change::TopicPut(_) | Change::GroupPut(_) | Change::GroupDrop { clean_offsets: false, .. } => {
             shard.metadata.take(change);
@@ -146,6 +149,7 @@ fn drop_topic(shard: &mut Shard, now: Now, name: &str, out: &mut Effects) {
     }
     let at = handlers::topic_drop::write(shard, now, name);
     shard.queues.drop_topic(name, at);
+    retain::topic_dropped(shard, name);
     for slot in slots {
         shard.offsets.drop_queue(slot);
         shard.pop.lines.drop_queue(slot);

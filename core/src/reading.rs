@@ -10,7 +10,7 @@ use crate::event::ReadId;
 use crate::limits::READS_MAX;
 use crate::map::Map;
 use crate::store::cold::Stretch;
-use crate::store::{Position, ReadPlan};
+use crate::store::{Position, RangeOf, ReadPlan, SegmentBase};
 
 /// What to do with the bytes of a read.
 #[derive(Debug)]
@@ -54,6 +54,16 @@ impl Reads {
     /// What a finished read was for; `None` for an id we never gave out or already served.
     pub fn take(&mut self, id: ReadId) -> Option<(ReadPlan, Reading)> {
         self.readings.remove(&id)
+    }
+
+    /// The first segment that a read under way is of.
+    pub fn oldest(&self) -> Option<SegmentBase> {
+        let files = self.readings.values().flat_map(|(plan, _)| plan.ranges()).map(|range| range.file);
+        files
+            .map(|file| match file {
+                RangeOf::Log(base) | RangeOf::Index(base) | RangeOf::Partial(base) => base,
+            })
+            .min()
     }
 
     /// How many reads are under way.

@@ -65,6 +65,7 @@ routes! {
     GetTopicStatsInfo, GetConsumeStats => gather::ask_all, Rule::All;
     QueryTopicConsumeByWho, QueryTopicsByConsumer => gather::ask_all, Rule::All;
     InvokeBrokerToResetOffset, GetBrokerRuntimeInfo => gather::ask_all, Rule::All;
+    CleanExpiredConsumequeue, CleanUnusedTopic, DeleteExpiredCommitlog => gather::ask_all, Rule::All;
     ViewBrokerStatsData => runtime::no_figure, Rule::Here;
     PopMessage => pop::pop, Rule::Pop;
     AckMessage => pop_ack::ack, Rule::Receipt;

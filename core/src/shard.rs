@@ -25,7 +25,7 @@ use crate::pop::Pop;
 use crate::reading::{Reading, Reads};
 use crate::store::{CommitLog, KeyIndex, Position, QueueTable};
 use crate::waiting::{Shows, Waiting};
-use crate::{append, handlers, peer, routes};
+use crate::{append, handlers, peer, retain, routes};
 
 /// The parts of one shard. Handlers take them apart in their first line; there are no getters.
 #[derive(Debug)]
@@ -100,6 +100,7 @@ impl Shard {
                 }
             }
             Input::Damaged { damage } => cold::note(self, damage, out),
+            Input::Volume(volume) => retain::look(self, now, volume, out),
             Input::Peer { from, message } => peer::apply(self, now, from, message, out),
             Input::Tick => self.tick(now, out),
             Input::Stop => handlers::offset::write_all(self, now),

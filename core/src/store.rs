@@ -3,10 +3,10 @@
 //! Owns every layout on disk (`docs/storage-format.md` is their description, with the arguments why they are safe).
 //! Never opens a file and never asks for the time: it says what to write and read, and is told when that is done.
 
-#[cfg(test)]
-mod crash;
 pub mod cold;
 pub mod continuity;
+#[cfg(test)]
+mod crash;
 pub mod files;
 pub mod frame;
 pub mod index;
@@ -18,6 +18,7 @@ mod planted;
 pub mod range;
 pub mod read_plan;
 pub mod recovery;
+pub mod retention;
 pub mod segment;
 pub mod survey;
 pub mod tail;
@@ -30,7 +31,7 @@ pub use index::consume_queue::{ConsumeQueue, Entry};
 pub use index::key_index::{KeyIndex, key_hash};
 pub use index::marks::Marks;
 pub use index::queue_table::{QueueSlot, QueueTable};
-pub use log::{AppendRefused, CommitLog, LogOptions, Undurable, Urge, WritePlan};
+pub use log::{AppendRefused, CommitLog, FullSegment, LogOptions, Undurable, Urge, WritePlan};
 pub use own_record::{OwnKind, OwnRecord};
 pub use range::{RangeOf, ReadRange};
 pub use read_plan::ReadPlan;

@@ -102,6 +102,12 @@ impl Delay {
         self.schedule.len() + self.reading.as_ref().map_or(0, Vec::len)
     }
 
+    /// The first position below `to` at which a message waits.
+    pub fn oldest_below(&mut self, to: Position) -> Option<Position> {
+        let reading = self.reading.iter().flatten().map(|due| due.position).min();
+        reading.into_iter().chain(self.schedule.oldest_below(to)).min().filter(|position| *position < to)
+    }
+
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

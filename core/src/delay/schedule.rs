@@ -69,12 +69,14 @@ impl Due {
 pub struct Schedule {
     waiting: BinaryHeap<Reverse<u128>>,
     passed: Mark,
+    /// Nothing waits below. What is added lies further on, so this only becomes too low.
+    from: Position,
 }
 
 impl Schedule {
     /// Nothing waits yet; what is at or below `passed` was delivered.
     pub fn after(passed: Mark) -> Self {
-        Schedule { waiting: BinaryHeap::new(), passed }
+        Schedule { waiting: BinaryHeap::new(), passed, from: Position(0) }
     }
 
     /// How many wait.
@@ -85,6 +87,15 @@ impl Schedule {
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// The first position below `to` at which a message waits. Looks at all of them, unless an earlier look can tell.
+    pub fn oldest_below(&mut self, to: Position) -> Option<Position> {
+        if self.from < to {
+            let all = self.waiting.iter().map(|Reverse(packed)| Due::unpack(*packed).position);
+            self.from = all.min().unwrap_or(to);
+        }
+        Some(self.from).filter(|from| *from < to)
     }
 
     /// Everything at or below is done.
@@ -98,6 +109,7 @@ impl Schedule {
     /// If it lies at or below the mark: it would never be delivered after a restart.
     pub fn add(&mut self, due: Due) {
         assert!(due.mark() > self.passed, "what is added becomes due after what is done");
+        self.from = self.from.min(due.position);
         self.waiting.push(Reverse(due.pack()));
     }
 

@@ -150,7 +150,11 @@ pub fn search(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Ans
     let header: SearchOffsetHeader<'_> = ask.header()?;
     let upper = header.boundary_type.is_some_and(|kind| kind.to_cow().eq_ignore_ascii_case("UPPER"));
     let queue = find(shard, header.topic, header.queue_id).map(|slot| &shard.queues[slot]);
-    let offset = queue.filter(|queue| !queue.is_empty()).map_or(0, |queue| {
+    let offset = queue.map_or(0, |queue| {
+        if queue.is_empty() {
+            // All expired, or never used: where the next one will be.
+            return queue.min();
+        }
         let visible = queue.visible();
         if upper {
             queue.last_until(header.timestamp).map_or(0, |last| last.min(visible.saturating_sub(1)))

@@ -21,6 +21,7 @@ use crate::append::Intake;
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::limits::RETRY_TOPIC_MAX;
 use crate::metadata::Metadata;
+use crate::retain;
 use crate::shard::Shard;
 use crate::store::Marks;
 
@@ -79,6 +80,7 @@ fn store(
     topic: &str,
     text: &str,
 ) -> Result<(MessageId, i64), Refusal> {
+    retain::admit(shard)?;
     let Some(target) = send::target(shard, topic, header.queue_id)? else {
         return Err(Refusal::new(ResponseCode::TopicNotExist, format!("topic[{topic}] not exist")));
     };

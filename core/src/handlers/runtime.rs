@@ -14,6 +14,7 @@ use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{GatherId, ShardId};
 use crate::gather::Part;
 use crate::shard::Shard;
+use crate::store::retention::Volume;
 
 /// One shard's figures.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub struct Figures {
     started_ms: Option<i64>,
     /// Whether its log stopped after a failed write.
     stopped: bool,
+    /// Bytes of the log's life that have expired.
+    expired: u64,
+    /// The volume its files lie on; all shards share one.
+    volume: Option<Volume>,
 }
 
 /// Keys that older tools read and that mean nothing here.
@@ -98,6 +103,8 @@ pub fn part(
         now_ms: ask.now.wall_ms,
         started_ms: control.as_deref().map(|control| control.started_ms),
         stopped: log.fault().is_some(),
+        expired: log.start().0,
+        volume: log.retention.volume,
     }))))
 }
 
@@ -135,6 +142,8 @@ impl Figures {
         self.now_ms = self.now_ms.max(own.now_ms);
         self.started_ms = self.started_ms.or(own.started_ms);
         self.stopped |= own.stopped;
+        self.expired += own.expired;
+        self.volume = self.volume.or(own.volume);
     }
 
     fn table(&self) -> BTreeMap<String, String> {
@@ -161,15 +170,17 @@ impl Figures {
         put("putLatency999", "0.0".to_owned());
         // clusterList shows the hours since then: without messages it is none.
         put("earliestMessageTimeStamp", self.earliest_ms.unwrap_or(self.now_ms).to_string());
-        put("commitLogMinOffset", "0".to_owned());
+        put("commitLogMinOffset", self.expired.to_string());
         put("commitLogMaxOffset", self.appended.to_string());
         put("remainHowManyDataToFlush", format!("{} B", self.undurable));
         put("ringmqDamagedPlaces", self.damaged[0].to_string());
         put("ringmqDamagedMessagesSkipped", self.damaged[1].to_string());
-        // Not known: RocketMQ's own word for that.
-        put("commitLogDiskRatio", "-1.0".to_owned());
-        put("consumeQueueDiskRatio", "-1.0".to_owned());
-        put("commitLogDirCapacity", "Total : unknown, Free : unknown.".to_owned());
+        // -1 is RocketMQ's own word for a ratio that is not known. Queues lie on the log's volume.
+        let ratio = self.volume.and_then(|volume| volume.used_percent());
+        let ratio = ratio.map_or("-1.0".to_owned(), |percent| format!("{}", f64::from(percent) / 100.0));
+        put("commitLogDiskRatio", ratio.clone());
+        put("consumeQueueDiskRatio", ratio);
+        put("commitLogDirCapacity", capacity_text(self.volume));
         put("startAcceptSendRequestTimeStamp", "0".to_owned());
         table
     }
@@ -180,6 +191,26 @@ fn duration_text(ms: i64) -> String {
     let seconds = ms.max(0) / 1_000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     format!("[ {days} days, {hours} hours, {minutes} minutes, {} seconds ]", seconds % 60)
+}
+
+/// `Total : 251.0 GiB, Free : 61.0 GiB.`, as tools show it.
+fn capacity_text(volume: Option<Volume>) -> String {
+    match volume.filter(|volume| volume.total > 0) {
+        Some(volume) => format!("Total : {}, Free : {}.", bytes_text(volume.total), bytes_text(volume.free)),
+        None => "Total : unknown, Free : unknown.".to_owned(),
+    }
+}
+
+/// Bytes in the largest fitting unit (MixAll.humanReadableByteCount).
+fn bytes_text(bytes: u64) -> String {
+    let power = bytes.checked_ilog2().unwrap_or(0) / 10;
+    match power.checked_sub(1) {
+        None => format!("{bytes} B"),
+        Some(unit) => {
+            let value = bytes as f64 / (1u64 << (10 * power)) as f64;
+            format!("{value:.1} {}iB", ["K", "M", "G", "T", "P", "E"][unit as usize])
+        }
+    }
 }
 
 /// VIEW_BROKER_STATS_DATA: no such figure is kept. Tools take code 1 for "nothing yet" and go on.

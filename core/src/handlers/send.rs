@@ -26,6 +26,7 @@ use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::ShardId;
 use crate::limits::{BATCH_MESSAGES_MAX, RETRY_TOPIC_MAX};
 use crate::metadata::Metadata;
+use crate::retain;
 use crate::shard::{Scratch, Shard};
 use crate::store::{Position, QueueSlot};
 use crate::topic::{FlushMode, Topic};
@@ -43,6 +44,7 @@ fn try_send(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answe
     let mut scratch = [0; RETRY_TOPIC_MAX];
     let topic = topic_of(&header, &mut scratch)?;
     check_service(&shard.metadata, ask)?;
+    retain::admit(shard)?;
     check_name(topic)?;
     if let TopicKind::Retry(group) = TopicKind::parse(topic) {
         return retry::send(shard, ask, &header, topic, group, out);

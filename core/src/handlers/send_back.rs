@@ -21,6 +21,7 @@ use crate::event::{Now, Origin};
 use crate::fetch::{self, Purpose, Record};
 use crate::group::Group;
 use crate::peer;
+use crate::retain;
 use crate::shard::Shard;
 
 /// The delay level of a first retry when the consumer leaves it to the broker; each further one is one higher.
@@ -49,6 +50,7 @@ pub struct SendBack {
 /// CONSUMER_SEND_MSG_BACK (36).
 pub fn send_back(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
     let header: SendBackHeader<'_> = ask.header()?;
+    retain::admit(shard)?;
     let group = header.group.to_cow();
     let retry_queues = shard.metadata.groups.get(&group).map(|config| config.retry_queues);
     if retry_queues.is_none() {

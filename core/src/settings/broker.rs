@@ -197,6 +197,8 @@ settings! {
             "Above this use of the disk expired segments are deleted at any hour.";
         "diskSpaceCleanForciblyRatio" disk_space_clean_forcibly_ratio: u32 = 85, number(30, 99, Unit::Percent), AnyTime,
             "Above this use of the disk the oldest segments are deleted before their time.";
+        "cleanFileForciblyEnable" clean_file_forcibly_enable: bool = true, Form::Flag, AnyTime,
+            "Whether the oldest segments may be deleted before their time when the disk is too full; off: only expired ones go.";
         "diskSpaceWarningLevelRatio" disk_space_warning_level_ratio: u32 = 90, number(35, 99, Unit::Percent), AnyTime,
             "Above this use of the disk sends are refused until space is free again.";
     }

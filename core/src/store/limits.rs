@@ -90,6 +90,15 @@ pub const COLD_NEAR: u64 = 512 * 1024;
 /// Damaged places remembered per shard; a forgotten one is found (and reported) again.
 pub const COLD_DAMAGES_MAX: usize = 1024;
 
+/// Files of released segments that are kept to be used again, at least: the next segment is wanted when one is half full.
+pub const SPARES_MIN: u64 = 2;
+
+/// The same at most, for segments so small that time counts instead: at 64 KiB each and 50 MB/s a twelfth of a second.
+pub const SPARES_MAX: u64 = 64;
+
+/// The same in bytes: what a busy shard writes while a released segment waits for its two checkpoints.
+pub const SPARE_BYTES: u64 = 64 << 20;
+
 /// Longest topic name in index and checkpoint, bytes (RETRY_OR_DLQ_TOPIC_MAX_LENGTH).
 pub const TOPIC_NAME_MAX: usize = 255;
 
@@ -100,5 +109,6 @@ const _: () = assert!(SEGMENT_MIN.is_multiple_of(BLOCK));
 const _: () = assert!(RECOVERY_READ.is_multiple_of(BLOCK));
 const _: () = assert!(WITNESS_SPAN > 2 * IN_FLIGHT_SPAN);
 const _: () = assert!(COLD_CHUNK.is_multiple_of(BLOCK) && COLD_READ_MAX.is_multiple_of(COLD_CHUNK));
-const _: () = assert!(COLD_ACTIVE as u64 * 4 * COLD_CHUNK <= COLD_BUDGET, "what is waited for fits beside other chunks");
+const _: () =
+    assert!(COLD_ACTIVE as u64 * 4 * COLD_CHUNK <= COLD_BUDGET, "what is waited for fits beside other chunks");
 const _: () = assert!(COLD_AHEAD_MAX <= COLD_BUDGET / 2);

@@ -4,6 +4,7 @@
 //! Never writes itself: the driver pulls [`WritePlan`]s and reports how they ended. What is promised and why it holds is
 //! section 7 of `docs/storage-format.md`.
 
+mod segments;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -15,12 +16,15 @@ use super::frame::{FrameHeader, FrameKind, HEADER};
 use super::limits::{
     BLOCK, FRAME_TARGET, POSITION_END, RECORD_MAX, TAIL_DEFAULT, WINDOW_DEFAULT, WRITE_MAX, WRITES_MAX,
 };
+use super::retention::Retention;
 use super::segment::{Active, Layout, Sealed, SegmentBase};
 use super::tail::{Pieces, Tail};
 use crate::effects::Fault;
 use crate::event::ShardId;
 use ringmq_protocol::offset::Position;
 
+use self::segments::Segments;
+pub use self::segments::{FoundSegments, FullSegment};
 use self::write::{InFlight, Roll};
 pub use self::write::{Urge, WritePlan};
 
@@ -115,6 +119,9 @@ pub struct CommitLog {
     active: Active,
     /// Sealed segments that are not durable in full yet.
     closing: VecDeque<Sealed>,
+    segments: Segments,
+    /// What of it may go, and whether there is room for more.
+    pub retention: Retention,
     /// Segments below this have a file.
     ready_to: u64,
     wanted_to: u64,
@@ -128,17 +135,18 @@ pub struct CommitLog {
 impl CommitLog {
     /// The log of a new directory.
     pub fn new(options: LogOptions) -> Self {
-        CommitLog::resume(options, Position(0), &[], Position(0), Vec::new())
+        CommitLog::resume(options, Position(0), &[], Position(0), Vec::new(), FoundSegments::default())
     }
 
     /// A log whose durable stream ends at `end`. `block` is that stream's part in the block of `end`; segments below
-    /// `ready_to` have a file; those in `unindexed` are full and durable and have no index yet.
+    /// `ready_to` have a file; those in `unindexed` are full and durable and have no index yet; `found` lists all.
     pub(crate) fn resume(
         options: LogOptions,
         end: Position,
         block: &[u8],
         ready_to: Position,
         unindexed: Vec<Sealed>,
+        found: FoundSegments,
     ) -> Self {
         let LogOptions { layout, epoch, tail, window, seed, write_max, frame_target } = options;
         assert!(
@@ -172,6 +180,8 @@ impl CommitLog {
             next_seq: 0,
             active,
             closing: unindexed.into(),
+            segments: Segments::found(found),
+            retention: Retention::default(),
             ready_to,
             wanted_to: ready_to,
             fault: None,
@@ -375,7 +385,9 @@ impl CommitLog {
         self.tail.reserve(position, data_end, self.durable.min(self.written));
         self.tail.write(position, &header.seal(self.seed, std::iter::empty()));
         let next = self.active.end();
-        self.closing.push_back(self.active.seal(position, self.epoch));
+        let sealed = self.active.seal(position, self.epoch);
+        self.segments.sealed(&sealed);
+        self.closing.push_back(sealed);
         self.sealed.push_back(SealedFrame { end: next, since_us: now_us });
         self.rolls.push_back(Roll { data_end, next });
         self.active = Active::new(&self.layout, SegmentBase(next));

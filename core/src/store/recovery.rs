@@ -18,7 +18,7 @@ use super::files::index_file::IndexFile;
 use super::index::key_index::KeyIndex;
 use super::index::queue_table::QueueTable;
 use super::limits::{BLOCK, POSITION_END, RECOVERY_READ};
-use super::log::{CommitLog, LogOptions};
+use super::log::{CommitLog, FoundSegments, FullSegment, LogOptions};
 use super::range::{RangeOf, ReadRange};
 use super::segment::{Active, Sealed, SegmentBase};
 
@@ -88,6 +88,12 @@ pub struct Recovery {
     marked: bool,
     queues: QueueTable,
     keys: KeyIndex,
+    /// Segments that are read, the full ones.
+    full: Vec<FullSegment>,
+    /// Segments that have expired and whose files are still there.
+    leftovers: Vec<SegmentBase>,
+    /// Latest store time so far, ms.
+    latest_ms: i64,
     /// The log's bytes in the block of its end.
     block: Vec<u8>,
     /// Segments that are full and have no index.
@@ -115,6 +121,14 @@ impl Recovery {
         if let Some(file) = misplaced {
             return Err(RecoveryError::Misplaced { base: file.base });
         }
+        let start = checkpoint.as_ref().map_or(SegmentBase(0), |checkpoint| checkpoint.start);
+        let leftovers = segments.extract_if(.., |file| file.base < start).map(|file| file.base).collect();
+        indexes.retain(|file| file.base >= start);
+        match (segments.first(), &checkpoint) {
+            (Some(first), None) if first.base.0 > 0 => return Err(RecoveryError::Headless { first: first.base }),
+            (Some(first), Some(_)) if first.base > start => return Err(RecoveryError::Missing { base: start }),
+            _ => {}
+        }
         let holes = segments.windows(2).find(|pair| layout.end_of(pair[0].base) != pair[1].base.0);
         if let Some(pair) = holes {
             return Err(RecoveryError::Missing { base: SegmentBase(layout.end_of(pair[0].base)) });
@@ -139,6 +153,9 @@ impl Recovery {
             marked: false,
             queues: QueueTable::new(),
             keys: KeyIndex::new(layout),
+            full: Vec::new(),
+            leftovers,
+            latest_ms: 0,
             block: Vec::new(),
             unindexed: Vec::new(),
             report,
@@ -167,6 +184,9 @@ impl Recovery {
 
     /// How the `n`-th segment is taken in.
     fn begin(&mut self, n: usize) -> Stage {
+        if let Some(told) = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.times.get(n)) {
+            self.latest_ms = self.latest_ms.max(*told);
+        }
         let Some(file) = self.segments.get(n) else {
             let end = n.checked_sub(1).map_or(0, |last| self.options.layout.end_of(self.segments[last].base));
             return Stage::Done { end };
@@ -238,6 +258,7 @@ impl Recovery {
             self.queues.indexed(self.options.layout.end_of(base));
         }
         self.report.loaded += 1;
+        self.full.push(FullSegment { base, latest_ms: self.latest_ms, indexed: true });
         self.begin(n + 1)
     }
 
@@ -316,7 +337,9 @@ impl Recovery {
     /// A segment was read to its end: it needs an index, unless it has one that was merely too new to start from.
     fn note_unindexed(&mut self, sealed: Sealed) {
         let has_index = self.indexes.binary_search_by_key(&sealed.base(), |index| index.base).is_ok();
-        if !has_index || self.report.rebuilt.contains(&sealed.base()) {
+        let indexed = has_index && !self.report.rebuilt.contains(&sealed.base());
+        self.full.push(FullSegment { base: sealed.base(), latest_ms: self.latest_ms, indexed });
+        if !indexed {
             self.unindexed.push(sealed);
         } else if self.unindexed.is_empty() {
             self.queues.indexed(sealed.end());
@@ -350,7 +373,15 @@ impl Recovery {
         let full = |file: &&FoundFile| file.base >= active && file.len >= layout.segment_size();
         let usable = self.segments.iter().filter(|file| file.base >= active).take_while(full).last();
         let ready_to = usable.map_or(active.0, |file| layout.end_of(file.base));
-        let log = CommitLog::resume(self.options, Position(end), &self.block, Position(ready_to), self.unindexed);
+        let found = FoundSegments {
+            start: self.segments.first().map_or(active, |file| file.base),
+            full: self.full,
+            latest_ms: self.latest_ms,
+            leftovers: self.leftovers,
+            covered: self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.covered.0),
+        };
+        let log =
+            CommitLog::resume(self.options, Position(end), &self.block, Position(ready_to), self.unindexed, found);
         self.report.end = Position(end);
         self.report.first = self.segments.first().map_or(Position(end), |file| Position(file.base.0));
         Recovered { log, queues: self.queues, keys: self.keys, checkpoint: self.checkpoint, report: self.report }
@@ -363,9 +394,12 @@ impl Recovery {
         }
         for mark in self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.queues) {
             let slot = self.queues.open(&mark.topic, mark.queue);
-            if self.queues[slot].max() < mark.max && self.queues[slot].is_empty() {
-                self.queues[slot] = super::ConsumeQueue::starting_at(mark.max);
+            let queue = &mut self.queues[slot];
+            if queue.max() < mark.max && queue.is_empty() {
+                *queue = super::ConsumeQueue::starting_at(mark.max);
             }
+            // A topic of limited size does not show all that the log still has of it.
+            queue.expire_to(mark.min);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::event::ShardId;
 use ringmq_protocol::offset::Position;
 
 /// Stream offset of a segment's first byte; names its files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct SegmentBase(pub u64);
 
 impl SegmentBase {
@@ -28,7 +28,12 @@ impl SegmentBase {
         format!("{:020}.partial", self.0)
     }
 
-    /// The base in a name as the three above make it, and its extension.
+    /// `00000000000268435456.spare`: a released segment's file, kept to be used again.
+    pub fn spare_name(self) -> String {
+        format!("{:020}.spare", self.0)
+    }
+
+    /// The base in a name as those above make it, and its extension.
     pub fn parse_name(name: &str) -> Option<(SegmentBase, &str)> {
         let (digits, extension) = name.split_once('.')?;
         if digits.len() != 20 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

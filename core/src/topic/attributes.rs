@@ -1,6 +1,7 @@
 //! A topic's attributes: which keys exist, what they may be, and how a change to them reads.
 //!
-//! Owns the table of keys (TopicAttributes of the Java broker plus our `flush.type`) and the rules of `+key=value,-key`
+//! Owns the table of keys (TopicAttributes of the Java broker plus our
+//! `flush.type` and `reserve.size`) and the rules of `+key=value,-key`
 //! (AttributeUtil). It never knows what a key does; readers of a topic ask for a key's typed value.
 
 use std::collections::BTreeMap;
@@ -39,10 +40,13 @@ const ROWS: &[Row] = &[
     Row { key: "queue.type", rule: Rule::OneOf(&["SimpleCQ"]), changeable: false },
     Row { key: "cleanup.policy", rule: Rule::OneOf(&["DELETE"]), changeable: false },
     Row { key: "reserve.time", rule: Rule::Number, changeable: true },
+    Row { key: RESERVE_SIZE, rule: Rule::Number, changeable: true },
     Row { key: FLUSH_TYPE, rule: Rule::OneOf(&["SYNC", "ASYNC"]), changeable: true },
 ];
 
 const FLUSH_TYPE: &str = "flush.type";
+
+const RESERVE_SIZE: &str = "reserve.size";
 
 /// Keys and values without sign, in the order of the keys. Nearly all of a million topics have none, and pay one word for it:
 /// `None` is the only form of being empty.
@@ -174,6 +178,13 @@ impl Attributes {
             Some("ASYNC") => Some(FlushMode::Async),
             _ => None,
         }
+    }
+
+    /// How many bytes of messages the topic keeps at most (whole segments, so a little more), on the broker as a whole;
+    /// -1 is no limit.
+    #[must_use]
+    pub fn reserve_size(&self) -> Option<u64> {
+        self.get(RESERVE_SIZE)?.parse().ok()
     }
 
     /// Keys and values in the order of the keys.

@@ -21,6 +21,9 @@
 //! advance 15s                                time passes, deadlines tick
 //! hold writes                                from now on writes wait for `write`
 //! write | write fails                        completes them
+//! volume used=91                             the shards look at the disk: so much is used, in percent; `errno=28`: full
+//! checkpoint                                 one is written (after `flush`), and what expired leaves the disk
+//! files segments=2 spares=0                  what shard 0 has on its disk; also indexes
 //! lost                                       the data directory of shard 0 is gone
 //! crash | restart                            starts again from the disk
 //! close C                                    the client goes away
@@ -36,6 +39,7 @@ use ringmq_core::event::{DiskError, Input, Origin, ShardId};
 use ringmq_core::fault::{Fault, Loss};
 use ringmq_core::harness::Harness;
 use ringmq_core::store::Urge;
+use ringmq_core::store::retention::Volume;
 use ringmq_core::topic::Change;
 use ringmq_protocol::frame::Spelling;
 use ringmq_protocol::ids::OffsetId;
@@ -188,6 +192,13 @@ impl Play {
                 self.harness.flush();
                 Ok(())
             }
+            "checkpoint" => {
+                self.harness.checkpoint();
+                self.harness.remove_released();
+                Ok(())
+            }
+            "volume" => self.volume(rest),
+            "files" => self.files(rest),
             "crash" | "restart" => self.start_again(verb),
             "close" => {
                 let client = self.client(rest)?;
@@ -234,6 +245,30 @@ impl Play {
             self.harness.complete_writes(id, result);
         }
         self.harness.settle();
+        Ok(())
+    }
+
+    /// `used=91`: so much of the disk is used, in percent; `errno=28`: no segment can be made. The shards are told.
+    fn volume(&mut self, rest: &str) -> Result<(), String> {
+        let words = Words::of(rest);
+        let all = self.harness.volume.used + self.harness.volume.free;
+        let used = words.number("used", 10)? as u64 * (all / 100);
+        let no_segment = words.get("errno").map(|errno| errno.parse().map_err(|_| "errno= is no number"));
+        let before = self.harness.volume;
+        self.harness.volume = Volume { used, free: all - used, no_segment: no_segment.transpose()?, ..before };
+        self.harness.look();
+        Ok(())
+    }
+
+    /// `segments=2`, `spares=1`: what shard 0 has on its disk.
+    fn files(&self, rest: &str) -> Result<(), String> {
+        let (words, disk) = (Words::of(rest), &self.harness.nodes[0].disk);
+        let found = [("segments", disk.segments.len()), ("indexes", disk.indexes.len()), ("spares", disk.spares.len())];
+        for (name, found) in found {
+            if words.number(name, found as i64)? != found as i64 {
+                return Err(format!("there are {found} {name}"));
+            }
+        }
         Ok(())
     }
 

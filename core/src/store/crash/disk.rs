@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::files::checkpoint::Checkpoint;
 use super::super::frame::UnverifiedFrame;
 use super::super::log::WritePlan;
 use super::super::segment::SegmentBase;
@@ -17,6 +18,8 @@ pub(super) struct FakeDisk {
     pub(super) indexes: BTreeMap<u64, Vec<u8>>,
     pub(super) partials: BTreeMap<u64, Vec<u8>>,
     pub(super) checkpoints: [Option<Vec<u8>>; 2],
+    /// What the log said before this world began; a log that begins later has one.
+    pub(super) origin: Option<Checkpoint>,
     pub(super) in_flight: Vec<(WritePlan, Vec<u8>)>,
 }
 

@@ -14,6 +14,7 @@ use super::super::*;
 use super::disk::FakeDisk;
 use super::{Planted, Rng, check};
 use crate::event::{DiskError, ShardId};
+use crate::store::log::FoundSegments;
 use crate::store::recovery::{Found, FoundFile};
 
 /// 17 blocks: segment ends and the tail's chunk ends do not fall together.
@@ -81,11 +82,13 @@ impl World {
         options.frame_target = 1000 << rng.below(5);
         // Some lives start shortly before the tail's first chunk ends.
         let first = if rng.chance(50) { 0 } else { CHUNK / SEGMENT * SEGMENT };
-        let mut log = CommitLog::resume(options, Position(first), &[], Position(first), Vec::new());
+        let found = FoundSegments { start: options.layout.segment_of(Position(first)), ..Default::default() };
+        let mut log = CommitLog::resume(options, Position(first), &[], Position(first), Vec::new(), found);
         log.planted = planted;
+        let origin = Some(Checkpoint::capture(&log, &QueueTable::new(), 0, 0, Vec::new()));
         World {
             rng,
-            disk: FakeDisk::default(),
+            disk: FakeDisk { origin: origin.filter(|_| first > 0), ..FakeDisk::default() },
             log,
             queues: QueueTable::new(),
             keys: KeyIndex::new(layout),
@@ -411,7 +414,7 @@ fn recover(options: LogOptions, planted: Planted, disk: &FakeDisk) -> Result<(Re
         segments: disk.segments.iter().map(file).collect(),
         indexes: disk.indexes.iter().map(file).collect(),
         partials: disk.partials.iter().map(file).collect(),
-        checkpoint: Checkpoint::newest([one.as_deref(), two.as_deref()]),
+        checkpoint: Checkpoint::newest([one.as_deref(), two.as_deref()]).or(disk.origin.clone()),
     };
     let mut recovery = Recovery::new(options, found)?;
     recovery.planted = planted;

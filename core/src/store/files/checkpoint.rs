@@ -11,6 +11,7 @@ use crate::store::index::consume_queue::ConsumeQueue;
 use crate::store::index::queue_table::QueueTable;
 use crate::store::limits::{POSITION_END, TOPIC_NAME_MAX};
 use crate::store::log::CommitLog;
+use crate::store::segment::SegmentBase;
 
 const MAGIC: &[u8; 4] = b"RMQC";
 const VERSION: u16 = 1;
@@ -20,6 +21,9 @@ const BODY_CRC_AT: usize = 8;
 
 /// Kind of the section with the queues' offsets.
 const QUEUES: u16 = 1;
+
+/// Kind of the section with the segments' times.
+const SEGMENTS: u16 = 2;
 
 /// Kinds from here on belong to others.
 pub const FIRST_FREE_SECTION: u16 = 16;
@@ -50,6 +54,10 @@ pub struct Checkpoint {
     pub covered: Position,
     pub written_ms: i64,
     pub epoch: u32,
+    /// The first segment that is still read; what lies below has expired.
+    pub start: SegmentBase,
+    /// Latest store time of each segment from `start` on, ms; the last is the active one's. Never falls.
+    pub times: Vec<i64>,
     pub queues: Vec<QueueMark>,
     /// Sections of other owners.
     pub sections: Vec<Section>,
@@ -71,6 +79,8 @@ impl Checkpoint {
             covered: log.appended(),
             written_ms: wall_ms,
             epoch: log.epoch(),
+            start: log.start(),
+            times: log.latest_times(),
             queues: queues.iter().map(mark).collect(),
             sections,
         }
@@ -88,9 +98,10 @@ impl Checkpoint {
 
     /// The whole file.
     pub fn encode(&self) -> Vec<u8> {
-        let Checkpoint { shard, sequence, covered, written_ms, epoch, queues, sections } = self;
+        let Checkpoint { shard, sequence, covered, written_ms, epoch, start, times, queues, sections } = self;
         let mut out = vec![0; HEADER];
         put_section(&mut out, QUEUES, &encode_queues(queues));
+        put_section(&mut out, SEGMENTS, &encode_times(times));
         for Section { kind, bytes } in sections {
             put_section(&mut out, *kind, bytes);
         }
@@ -107,8 +118,8 @@ impl Checkpoint {
         header.extend_from_slice(&body_len.to_be_bytes());
         header.extend_from_slice(&written_ms.to_be_bytes());
         header.extend_from_slice(&epoch.to_be_bytes());
-        header.extend_from_slice(&(sections.len() as u32 + 1).to_be_bytes());
-        header.extend_from_slice(&[0; 8]);
+        header.extend_from_slice(&(sections.len() as u32 + 2).to_be_bytes());
+        header.extend_from_slice(&start.0.to_be_bytes());
         out[..HEADER].copy_from_slice(&header);
         let crc = crc32c::crc32c(&out[BODY_CRC_AT..HEADER]);
         out[HEADER_CRC_AT..BODY_CRC_AT].copy_from_slice(&crc.to_be_bytes());
@@ -130,23 +141,25 @@ impl Checkpoint {
         let written_ms = from.i64()?;
         let epoch = from.i32()? as u32;
         let count = from.i32()? as u32;
+        let start = Some(SegmentBase(from.i64()? as u64)).filter(|start| start.0 <= covered.0)?;
         let body = file.get(HEADER..HEADER.checked_add(body_len)?)?;
         if version != VERSION || crc32c::crc32c(body) != body_crc {
             return None;
         }
         let mut from = Reader::new(body);
-        let (mut queues, mut sections) = (Vec::new(), Vec::new());
+        let (mut queues, mut times, mut sections) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..count {
             let kind = from.i16()? as u16;
             from.i16()?;
             let bytes = from.counted_i32()?;
-            if kind == QUEUES {
-                queues = decode_queues(bytes)?;
-            } else {
-                sections.push(Section { kind, bytes: bytes.to_vec() });
+            match kind {
+                QUEUES => queues = decode_queues(bytes)?,
+                SEGMENTS => times = decode_times(bytes)?,
+                _ => sections.push(Section { kind, bytes: bytes.to_vec() }),
             }
         }
-        from.is_empty().then_some(Checkpoint { shard, sequence, covered, written_ms, epoch, queues, sections })
+        let checkpoint = Checkpoint { shard, sequence, covered, written_ms, epoch, start, times, queues, sections };
+        from.is_empty().then_some(checkpoint)
     }
 
     /// The newer of the intact ones among the two files' contents.
@@ -193,6 +206,19 @@ fn decode_queues(bytes: &[u8]) -> Option<Vec<QueueMark>> {
     from.is_empty().then_some(queues)
 }
 
+fn encode_times(times: &[i64]) -> Vec<u8> {
+    let mut out = (times.len() as u32).to_be_bytes().to_vec();
+    times.iter().for_each(|ms| out.extend_from_slice(&ms.to_be_bytes()));
+    out
+}
+
+fn decode_times(bytes: &[u8]) -> Option<Vec<i64>> {
+    let mut from = Reader::new(bytes);
+    let count = from.i32()? as u32;
+    let times: Vec<i64> = (0..count).map(|_| from.i64()).collect::<Option<_>>()?;
+    (from.is_empty() && times.is_sorted()).then_some(times)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,9 +228,11 @@ mod tests {
         Checkpoint {
             shard: 2,
             sequence,
-            covered: Position(123_456),
+            covered: Position(223_456),
             written_ms: 5,
             epoch: 9,
+            start: SegmentBase(65_536),
+            times: vec![-1, 5, 5],
             queues: vec![QueueMark { topic: "orders".into(), queue: 3, min: 7, max: 70 }],
             sections: vec![Section { kind: 16, bytes: b"topics".to_vec() }, Section { kind: 17, bytes: Vec::new() }],
         }

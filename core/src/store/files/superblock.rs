@@ -101,7 +101,8 @@ impl Superblock {
 
     /// Where this state goes in the file, and its bytes. Must be durable before the first append of the start.
     pub fn slot(&self) -> (u64, [u8; SLOT]) {
-        let Superblock { identity, epoch, shards, generation, segment_size, made_ms, cluster, broker, broker_id } = self;
+        let Superblock { identity, epoch, shards, generation, segment_size, made_ms, cluster, broker, broker_id } =
+            self;
         let mut bytes = [0; SLOT];
         let mut out = Writer::new(&mut bytes);
         out.put(MAGIC);

@@ -210,6 +210,15 @@ impl ConsumeQueue {
         assert!(self.min <= self.visible && self.visible <= self.max);
     }
 
+    /// Messages below `offset` are no longer shown, though the log may still have them. Nothing moves if it lies outside.
+    pub fn expire_to(&mut self, offset: u64) {
+        if offset > self.min && offset <= self.max {
+            self.min = offset;
+            while self.pages.pop_front_if(|page| page.end() <= offset).is_some() {}
+            self.visible = self.visible.max(offset);
+        }
+    }
+
     /// Number of the page `offset` lies in.
     #[inline]
     fn page_of(&self, offset: u64) -> Option<usize> {

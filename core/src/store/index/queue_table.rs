@@ -211,6 +211,14 @@ impl QueueTable {
         self.queues_mut().for_each(|queue| queue.expire_below(position));
     }
 
+    /// The topic's messages below `position` are not shown any more; the same for the queues of one topic.
+    pub fn expire_topic_below(&mut self, topic: &str, position: Position) {
+        let slots: Vec<QueueSlot> = self.of_topic(topic).map(|(_, slot)| slot).collect();
+        for slot in slots {
+            self[slot].expire_below(position);
+        }
+    }
+
     /// Every queue, to change: recovery makes all of them visible.
     pub(crate) fn queues_mut(&mut self) -> impl Iterator<Item = &mut ConsumeQueue> + '_ {
         self.slots.iter_mut().filter_map(|slot| slot.queue.as_mut())

@@ -133,6 +133,7 @@ impl Recovery {
         let pushed = self.queues[slot].push_at(offset, entry, store_ms);
         pushed.map_err(|gap| Why::QueueGap { position, offset, expected: gap.expected })?;
         marks.index(&mut self.keys, record.topic(), position, store_ms);
+        self.latest_ms = self.latest_ms.max(store_ms);
         self.report.messages += 1;
         if position.0 >= self.covered() {
             visitor.message(position, &record);

@@ -71,6 +71,8 @@ pub enum RecoveryError {
     Misplaced { base: SegmentBase },
     /// A segment is not there though later ones, an index or a checkpoint say it was.
     Missing { base: SegmentBase },
+    /// Older segments have expired, and no checkpoint tells what was in them (topics, offsets).
+    Headless { first: SegmentBase },
     /// The log is not what was written.
     Corrupt { segment: SegmentBase, file_offset: u64, why: Why },
 }
@@ -101,6 +103,11 @@ impl fmt::Display for RecoveryError {
             RecoveryError::Missing { base } => {
                 write!(f, "{} is missing or too short, and messages in it were acknowledged", base.log_name())
             }
+            RecoveryError::Headless { first } => write!(
+                f,
+                "both checkpoints are missing or damaged, and what the log said before {} has expired",
+                first.log_name()
+            ),
             RecoveryError::Corrupt { segment, file_offset, why } => {
                 write!(f, "{} is damaged at byte {file_offset}: {why}", segment.log_name())
             }

@@ -69,7 +69,7 @@ impl World {
 
 /// Flips one bit of one file; of a segment, one within its frames, for what lies behind them says nothing.
 fn flip(disk: &mut Disk, random: &mut Random) -> Damaged {
-    let Disk { segments, indexes, partials, checkpoints } = disk;
+    let Disk { segments, indexes, partials, checkpoints, spares: _ } = disk;
     let helpers: Vec<&mut Vec<u8>> =
         indexes.values_mut().chain(partials.values_mut()).chain(checkpoints.iter_mut().flatten()).collect();
     if random.percent(40) && !segments.is_empty() {
