@@ -27,3 +27,17 @@ pub fn mono_us() -> u64 {
 pub fn until(deadline_us: u64) -> Duration {
     Duration::from_micros(deadline_us.saturating_sub(mono_us()))
 }
+
+/// Seconds that local time is ahead of UTC now.
+pub fn utc_offset_s() -> i32 {
+    // SAFETY: both calls write only to what they are given; a broken time zone database counts as UTC.
+    let local = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut local: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&now, &mut local).is_null() {
+            return 0;
+        }
+        local
+    };
+    i32::try_from(local.tm_gmtoff).unwrap_or(0)
+}

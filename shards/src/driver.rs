@@ -310,6 +310,9 @@ impl Driver {
         for (id, plan) in out.reads.drain(..) {
             from.disk.queue_read(id, plan);
         }
+        for note in out.notes.drain(..) {
+            crate::warn!("shard {}: {note}", from.id.0);
+        }
         for damage in out.damages.drain(..) {
             from.disk.say_damaged(&damage);
         }

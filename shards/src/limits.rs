@@ -89,6 +89,13 @@ pub const CHECKPOINT_REST: Duration = Duration::from_secs(5);
 /// all were well with its volume unmounted.
 pub const WATCH_EVERY: Duration = Duration::from_secs(1);
 
+/// The rest before a segment is tried again that could not be made on a full volume: producers go on within a second of
+/// space coming back.
+pub const NO_SPACE_RETRY: Duration = Duration::from_millis(200);
+
+/// Rest between two checkpoints that released segments wait for.
+pub const RELEASE_REST: Duration = Duration::from_millis(500);
+
 /// Zeros written per step by the task that prepares segments: half a millisecond of disk time.
 pub const FILL_CHUNK: usize = 1024 * 1024;
 

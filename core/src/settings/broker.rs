@@ -178,7 +178,7 @@ settings! {
         "storePathRootDir" store_path_root_dir: String = format!("{}/ringmq/store", host.home), text("a path", is_path), AtStart,
             "Data directory. One that holds something else is refused and left untouched.";
         "mappedFileSizeCommitLog" segment_size: u64 = 256 << 20, number(4 << 20, 16 << 30, Unit::Bytes), AtStart,
-            "Size of a segment file of a new data directory, a multiple of 1 MiB (the Java broker's default is 1 GiB); an existing directory keeps its own.";
+            "Size of a segment file of a new data directory, a multiple of 1 MiB (the Java broker's default is 1 GiB). Not set: less on a small volume, a 64th of each shard's share. An existing directory keeps its own.";
         "flushDiskType" flush_disk_type: FlushDiskType = FlushDiskType::SyncFlush, FlushDiskType::FORM, AnyTime,
             "When a send is answered on topics without a flush.type attribute. The default is SYNC_FLUSH: an acknowledged message survives a power cut, and group commit keeps that fast (the Java broker's default is ASYNC_FLUSH).";
         "flushIntervalCommitLog" flush_interval: u64 = 2, number(0, 10_000, Unit::Millis), AnyTime,
@@ -190,17 +190,17 @@ settings! {
         "maxMessageSize" max_message_size: u32 = 4 << 20, number(1, 12 << 20, Unit::Bytes), AnyTime,
             "Largest message body. The largest frame is 16 MiB, so 12 MiB is the most.";
         "fileReservedTime" file_reserved_time: u32 = 72, number(1, 876_000, Unit::Hours), AnyTime,
-            "Age at which segments are deleted.";
+            "Age at which segments expire. Expired ones are deleted at deleteWhen; before that their files are used again when new segments are needed.";
         "deleteWhen" delete_when: String = "04".to_owned(), text("hours 00 to 23, several separated by ;", is_hour_list), AnyTime,
-            "Hour of the day at which expired segments are deleted.";
+            "Hours of the day, local time, at which expired segments are deleted.";
         "diskMaxUsedSpaceRatio" disk_max_used_space_ratio: u32 = 75, number(10, 95, Unit::Percent), AnyTime,
             "Above this use of the disk expired segments are deleted at any hour.";
         "diskSpaceCleanForciblyRatio" disk_space_clean_forcibly_ratio: u32 = 85, number(30, 99, Unit::Percent), AnyTime,
-            "Above this use of the disk the oldest segments are deleted before their time.";
+            "Above this use of the disk the oldest segments are deleted before their time (the Java broker also has the system property rocketmq.broker.diskSpaceCleanForciblyRatio).";
         "cleanFileForciblyEnable" clean_file_forcibly_enable: bool = true, Form::Flag, AnyTime,
             "Whether the oldest segments may be deleted before their time when the disk is too full; off: only expired ones go.";
         "diskSpaceWarningLevelRatio" disk_space_warning_level_ratio: u32 = 90, number(35, 99, Unit::Percent), AnyTime,
-            "Above this use of the disk sends are refused until space is free again.";
+            "Above this use of the disk sends are refused until space is free again (the Java broker also has the system property rocketmq.broker.diskSpaceWarningLevelRatio).";
     }
 
     section topics: TopicSettings "Topics and groups" {

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statvfs::statvfs;
 use ringmq_core::event::ShardId;
 use ringmq_core::settings::{BrokerSettings, Loaded, Settings, Source};
 use ringmq_core::store::superblock::{FILE_NAME, Superblock};
@@ -35,12 +36,15 @@ pub fn start(
     let before = match &directory.superblock {
         Some(bytes) => judge(directory, bytes, loaded)?,
         None => {
-            let made = new(&loaded.settings, cpus).map_err(fails)?;
+            let fitted = loaded.source("mappedFileSizeCommitLog") == Source::Default;
+            let made = new(&loaded.settings, cpus, fitted.then_some(&directory.root)).map_err(fails)?;
             replace::replace(&directory.root, FILE_NAME, &made.new_file()).map_err(fails)?;
             made
         }
     };
     let started = before.next_start();
+    // What the largest message may be depends on it.
+    loaded.settings.set("mappedFileSizeCommitLog", &started.segment_size.to_string());
     let (offset, slot) = started.slot();
     let file = OpenOptions::new().write(true).open(directory.root.join(FILE_NAME)).map_err(fails)?;
     file.write_all_at(&slot, offset).and_then(|()| file.sync_all()).map_err(fails)?;
@@ -98,19 +102,29 @@ pub fn strays(root: &Path, superblock: &Superblock) -> io::Result<Vec<PathBuf>> 
     Ok(strays)
 }
 
-fn new(settings: &BrokerSettings, cpus: usize) -> io::Result<Superblock> {
+/// `fit_to` is the directory on whose volume segments must fit, if nobody chose their size.
+fn new(settings: &BrokerSettings, cpus: usize, fit_to: Option<&PathBuf>) -> io::Result<Superblock> {
     let mut identity = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut identity)?;
     let shards = match settings.cores.shards {
         0 => u16::try_from(cpus).unwrap_or(u16::MAX),
         chosen => chosen,
     };
+    let wanted = settings.store.segment_size;
+    let segment_size = match fit_to {
+        Some(root) => {
+            let volume = statvfs(root)?;
+            let total = volume.blocks().saturating_mul(volume.fragment_size());
+            fitting(total, shards, wanted, u64::from(settings.store.max_message_size))
+        }
+        None => wanted,
+    };
     Ok(Superblock {
         identity,
         epoch: 0,
         shards,
         generation: 0,
-        segment_size: settings.store.segment_size,
+        segment_size,
         made_ms: clock::now().wall_ms,
         cluster: settings.identity.broker_cluster_name.clone(),
         broker: settings.identity.broker_name.clone(),
@@ -118,10 +132,31 @@ fn new(settings: &BrokerSettings, cpus: usize) -> io::Result<Superblock> {
     })
 }
 
+/// The segment size for a volume of `total` bytes: a 64th of each shard's share, so that an active, a prepared and some spare
+/// segments are little of it; a power of two not above `most`, and room for two messages of the largest size.
+fn fitting(total: u64, shards: u16, most: u64, message: u64) -> u64 {
+    let share = (total / 64 / u64::from(shards.max(1))).max(1);
+    let least = (2 * message).next_power_of_two().max(SEGMENT_LEAST);
+    (1 << share.ilog2()).max(least).min(most.max(least))
+}
+
+/// The smallest segment that is chosen without being asked for, bytes: the least that `mappedFileSizeCommitLog` may be.
+const SEGMENT_LEAST: u64 = 4 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::boot::{configuration, directory};
+
+    #[test]
+    fn segments_fit_their_volume() {
+        const MIB: u64 = 1 << 20;
+        let fitting = |gib: u64, shards| fitting(gib << 30, shards, 256 * MIB, 4 * MIB) / MIB;
+        assert_eq!((fitting(1, 1), fitting(1, 2), fitting(1, 16)), (16, 8, 8));
+        assert_eq!((fitting(16, 1), fitting(16, 4), fitting(1000, 16)), (256, 64, 256));
+        assert_eq!(super::fitting(1 << 30, 1, 256 * MIB, 12 * MIB), 32 * MIB, "two of the largest messages fit");
+        assert_eq!(super::fitting(0, 1, 256 * MIB, 1), 4 * MIB);
+    }
 
     fn load(flags: &[(&str, &str)]) -> Loaded<BrokerSettings> {
         configuration::load(None, flags).unwrap()

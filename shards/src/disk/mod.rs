@@ -4,6 +4,7 @@
 //! nothing: the log says what to write and when (`next_write`), core says what to read. A failed write is told to the log,
 //! which takes nothing any more; nothing is ever tried again.
 
+mod life;
 mod reads;
 pub mod replace;
 mod scrub;
@@ -83,6 +84,7 @@ pub struct Disk {
     /// Writes under way; stopping waits for them.
     writing: Cell<usize>,
     upkeep: upkeep::Upkeep,
+    life: life::Life,
 }
 
 impl Disk {
@@ -112,6 +114,7 @@ impl Disk {
             reading: Cell::new(0),
             writing: Cell::new(0),
             upkeep: upkeep::Upkeep::new(next_checkpoint),
+            life: life::Life::default(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Disk {
     /// # Errors
     /// The file may not be opened.
     pub async fn resume(self: &Rc<Self>, shard: &Shard) -> Result<(), DiskError> {
+        self.adopt_spares(shard.log.start()).map_err(disk_error)?;
         let end = shard.log.appended();
         let base = self.layout.segment_of(end);
         let path = self.directory.join(base.log_name());
@@ -159,6 +163,7 @@ impl Disk {
             }
         }
         self.pull_upkeep(shard, now_us);
+        self.pull_life(shard);
     }
 
     fn urge(&self, shard: &Shard, now_us: u64) -> Urge {
@@ -215,9 +220,7 @@ impl Disk {
     }
 
     async fn prepare(self: Rc<Self>, base: SegmentBase) {
-        let path = self.directory.join(base.log_name());
-        let made = SegmentFile::make(&path, self.layout.segment_size(), self.mode).await;
-        let made = match made {
+        let made = match self.make(base).await {
             Ok(file) => self.sync_names().await.map(|()| Rc::new(file)),
             Err(error) => Err(error),
         };

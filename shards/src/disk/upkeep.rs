@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use ringmq_core::event::DiskError;
 use ringmq_core::shard::Shard;
@@ -34,6 +35,8 @@ pub struct Upkeep {
     /// A checkpoint that waits until all it covers is durable.
     captured: RefCell<Option<Captured>>,
     writing: Cell<bool>,
+    /// A file could not be written, which was said.
+    complained: Cell<bool>,
 }
 
 impl Upkeep {
@@ -46,6 +49,7 @@ impl Upkeep {
             last: Cell::new(None),
             captured: RefCell::new(None),
             writing: Cell::new(false),
+            complained: Cell::new(false),
         }
     }
 }
@@ -68,7 +72,9 @@ impl Disk {
         loop {
             let Some(sealed) = self.upkeep.sealed.borrow_mut().pop_front() else { break };
             let Some((_, hosted)) = self.owner() else { break };
-            self.write_index(&hosted, IndexBuild::new(&self.layout, sealed)).await;
+            if self.write_index(&hosted, IndexBuild::new(&self.layout, sealed)).await {
+                hosted.shard.apply(|shard| shard.log.index_in_place(sealed.base()));
+            }
             // The index of its beginning, if there is one, is not needed any more.
             let partial = self.directory.join(sealed.base().partial_name());
             let _ = glommio::executor().spawn_blocking(move || std::fs::remove_file(partial)).await;
@@ -77,16 +83,17 @@ impl Disk {
     }
 
     /// Makes and writes the index of a segment, or of the active one's beginning; the latter only after the checkpoint
-    /// it was begun with.
-    pub async fn write_index(&self, hosted: &Hosted, mut build: IndexBuild) {
+    /// it was begun with. Returns whether it is in place.
+    pub async fn write_index(&self, hosted: &Hosted, mut build: IndexBuild) -> bool {
         let mut step = |shard: &mut Shard| build.step(&mut shard.queues, &mut shard.index);
         while !hosted.shard.apply(&mut step) {
             // Each step takes a fifth of a millisecond; requests come in between.
             glommio::yield_if_needed().await;
         }
         let name = build.file_name();
-        if let Some(bytes) = build.finish() {
-            self.replace_file(name, bytes).await;
+        match build.finish() {
+            Some(bytes) => self.replace_file(name, bytes).await,
+            None => false,
         }
     }
 
@@ -99,8 +106,9 @@ impl Disk {
         });
         let mut captured = captured.borrow_mut();
         let grown = shard.log.appended().0 - last_end;
-        let is_due =
-            grown >= limits::CHECKPOINT_BYTES && now_us - last_us >= limits::CHECKPOINT_REST.as_micros() as u64;
+        let rested = |rest: Duration| now_us - last_us >= rest.as_micros() as u64;
+        let is_due = grown >= limits::CHECKPOINT_BYTES && rested(limits::CHECKPOINT_REST)
+            || shard.log.wants_checkpoint() && rested(limits::RELEASE_REST);
         if is_due && captured.is_none() && !writing.get() && shard.log.fault().is_none() {
             last.set(Some((shard.log.appended().0, now_us)));
             let checkpoint = shard.checkpoint(clock::now(), self.next_checkpoint());
@@ -112,7 +120,13 @@ impl Disk {
             writing.set(true);
             let disk = self.clone();
             let write = async move {
-                disk.write_checkpoint(checkpoint).await;
+                let (covered, start) = (checkpoint.covered, checkpoint.start);
+                if disk.write_checkpoint(checkpoint).await
+                    && let Some((driver, hosted)) = disk.owner()
+                {
+                    hosted.shard.apply(|shard| shard.log.checkpointed(covered, start));
+                    driver.turn.nudge();
+                }
                 if let (Some(partial), Some((_, hosted))) = (partial, disk.owner()) {
                     disk.write_index(&hosted, partial).await;
                 }
@@ -134,18 +148,24 @@ impl Disk {
         !self.upkeep.writing.get()
     }
 
-    /// Writes a checkpoint; all it covers is durable.
-    pub async fn write_checkpoint(&self, checkpoint: Checkpoint) {
-        self.replace_file(checkpoint.file_name().to_owned(), checkpoint.encode()).await;
+    /// Writes a checkpoint; all it covers is durable. Returns whether it is on the disk.
+    pub async fn write_checkpoint(&self, checkpoint: Checkpoint) -> bool {
+        self.replace_file(checkpoint.file_name().to_owned(), checkpoint.encode()).await
     }
 
-    async fn replace_file(&self, name: String, bytes: Vec<u8>) {
+    async fn replace_file(&self, name: String, bytes: Vec<u8>) -> bool {
         let written = open::replace_file(self.directory.clone(), name.clone(), bytes).await;
-        if let Err(DiskError { errno }) = written {
+        if let Err(DiskError { errno }) = written
+            && !self.upkeep.complained.replace(true)
+        {
             crate::warn!(
                 "shard {}: {name} could not be written (errno {errno}); the next start takes longer",
                 self.id.0
             );
         }
+        if written.is_ok() {
+            self.upkeep.complained.set(false);
+        }
+        written.is_ok()
     }
 }

@@ -29,6 +29,7 @@ impl Disk {
         let Ok(made) = identity(&directory) else {
             return self.lost(Loss::Gone);
         };
+        self.report_volume().await;
         loop {
             glommio::timer::sleep(limits::WATCH_EVERY).await;
             if self.owner().is_none() {
@@ -41,6 +42,7 @@ impl Disk {
             if let Err(loss) = looked {
                 return self.lost(loss);
             }
+            self.report_volume().await;
         }
     }
 
