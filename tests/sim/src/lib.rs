@@ -6,6 +6,7 @@
 //! What is production code here: everything in `ringmq-core`, recovery included. What is not: disk, mesh, clock, sockets.
 
 pub mod disk;
+pub mod fuzz;
 pub mod ledger;
 pub mod planted;
 pub mod pops;

@@ -9,7 +9,8 @@ use ringmq_core::harness::Disk;
 
 use crate::ledger::QueueKey;
 
-const FRAME: usize = 40;
+/// Bytes of a frame's header.
+pub const FRAME: usize = 40;
 const FRAME_MAGIC: u32 = 0x524d_5146;
 const OWN_MAGIC: u32 = 0x524d_514f;
 const QUEUES_DROPPED: u16 = 6;
@@ -81,13 +82,18 @@ pub fn frames(base: u64, file: &[u8]) -> Vec<RawFrame> {
     found
 }
 
+/// Gives a frame a right checksum, whatever its bytes are.
+pub fn seal(file: &mut [u8], frame: RawFrame) {
+    let crc = checksum(file, frame);
+    file[frame.at + 4..frame.at + 8].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// Gives every frame a right checksum, whatever its bytes are: as if nobody compared it.
 pub fn forge_checksums(disk: &mut Disk) {
     for (base, file) in &mut disk.segments {
         let mut at = 0;
         while let Some(frame) = header(*base, file, at) {
-            let crc = checksum(file, frame);
-            file[at + 4..at + 8].copy_from_slice(&crc.to_be_bytes());
+            seal(file, frame);
             at += frame.total;
             if frame.last {
                 break;

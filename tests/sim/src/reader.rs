@@ -55,33 +55,58 @@ impl<'h> Reader<'h> {
     /// # Errors
     /// The broker shows something that cannot be, or refuses.
     pub fn whole_queue(&mut self, name: QueueName<'_>) -> Result<Vec<usize>, String> {
-        let QueueName { topic, queue } = name;
-        let answer = self.ask(|opaque| wire::max_offset(opaque, name))?;
-        let end = with_command(&answer, |command| match ResponseCode::from_i32(command.code) {
-            Some(ResponseCode::Success) => offset_of(command),
-            _ => Err(format!("{topic} {queue}: the end of the queue: code {}, {:?}", command.code, command.remark)),
-        })?;
-        let mut content = Vec::new();
+        let (mut content, end) = (Vec::new(), self.end_of(name)?);
         while (content.len() as i64) < end {
-            let offset = content.len() as i64;
-            let answer = self.ask(|opaque| wire::pull(opaque, name, offset))?;
-            let found = with_command(&answer, |command| {
-                let found = messages_of(command, topic)?;
-                if found.is_empty() {
-                    let (code, remark) = (command.code, &command.remark);
-                    return Err(format!(
-                        "{topic} {queue}: nothing at offset {offset} of {end}: code {code}, {remark:?}"
-                    ));
-                }
-                Ok(found)
-            })?;
-            for message in found {
-                if (message.queue, message.offset) != (queue, content.len() as i64) {
-                    return Err(format!("{topic} {queue}: {message:?} follows offset {}", content.len() as i64 - 1));
-                }
-                content.push(message.number);
+            if let Some(why) = self.more(name, &mut content)? {
+                return Err(format!("{} {}: {why} of {end}", name.topic, name.queue));
             }
         }
         Ok(content)
+    }
+
+    /// The same of a broker that may refuse a part: what came before that, and what it showed that cannot be.
+    pub fn as_far_as_possible(&mut self, name: QueueName<'_>) -> (Vec<usize>, Option<String>) {
+        let mut content = Vec::new();
+        let Ok(end) = self.end_of(name) else { return (content, None) };
+        while (content.len() as i64) < end {
+            match self.more(name, &mut content) {
+                Ok(None) => {}
+                Ok(Some(_)) => break,
+                Err(why) => return (content, Some(why)),
+            }
+        }
+        (content, None)
+    }
+
+    fn end_of(&mut self, name: QueueName<'_>) -> Result<i64, String> {
+        let answer = self.ask(|opaque| wire::max_offset(opaque, name))?;
+        with_command(&answer, |command| match ResponseCode::from_i32(command.code) {
+            Some(ResponseCode::Success) => offset_of(command),
+            _ => Err(format!("{name:?}: the end of the queue: code {}, {:?}", command.code, command.remark)),
+        })
+    }
+
+    /// Pulls what follows; the broker's words if there is nothing.
+    fn more(&mut self, name: QueueName<'_>, content: &mut Vec<usize>) -> Result<Option<String>, String> {
+        let QueueName { topic, queue } = name;
+        let offset = content.len() as i64;
+        let answer = self.ask(|opaque| wire::pull(opaque, name, offset))?;
+        let found = with_command(&answer, |command| {
+            let found = messages_of(command, topic)?;
+            let (code, remark) = (command.code, &command.remark);
+            let nothing = format!("nothing at offset {offset}: code {code}, {remark:?}");
+            Ok(if found.is_empty() { Err(nothing) } else { Ok(found) })
+        })?;
+        let found = match found {
+            Ok(found) => found,
+            Err(nothing) => return Ok(Some(nothing)),
+        };
+        for message in found {
+            if (message.queue, message.offset) != (queue, content.len() as i64) {
+                return Err(format!("{topic} {queue}: {message:?} follows offset {}", content.len() as i64 - 1));
+            }
+            content.push(message.number);
+        }
+        Ok(None)
     }
 }

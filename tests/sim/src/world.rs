@@ -259,6 +259,15 @@ impl World {
         Ok(())
     }
 
+    /// Ends it, by a power cut or in order, and gives out the broker that has started again, with what is known of it.
+    ///
+    /// # Errors
+    /// The first contradiction.
+    pub fn into_parts(mut self, cut: bool) -> Result<(Harness, Ledger), String> {
+        self.restart(if cut { After::Cut } else { After::Stop })?;
+        Ok((self.harness, self.ledger))
+    }
+
     fn step(&mut self) -> Result<(), String> {
         let all = self.odds.last().map_or(1, |(_, sum)| *sum);
         let dice = self.random.below(all);

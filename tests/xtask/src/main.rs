@@ -16,11 +16,14 @@ cargo xtask <command>
   tidy         file lengths, file headers, words and dependencies that must not appear
   pages        check that the generated pages under docs/ are current (--write rewrites them)
   sim [N]      N fresh seeds of the simulator (default 1000); the seed of a failure is printed
+  fuzz recovery [--minutes N]
+               damages directories and starts brokers on them (default 1 minute)
 
 Examples:
   cargo xtask ci
   cargo xtask pages --write
   cargo xtask sim 5000
+  cargo xtask fuzz recovery --minutes 30
 ";
 
 fn main() -> ExitCode {
@@ -34,6 +37,8 @@ fn main() -> ExitCode {
         ["pages", "--write"] => pages::check(true),
         ["sim"] => steps::simulate("1000"),
         ["sim", seeds] => steps::simulate(seeds),
+        ["fuzz", "recovery"] => steps::fuzz_recovery("1"),
+        ["fuzz", "recovery", "--minutes", minutes] => steps::fuzz_recovery(minutes),
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

@@ -27,7 +27,9 @@ pub fn run(scope: Scope) -> Result<(), String> {
     step("pages", || crate::pages::check(false))?;
     cargo("unit, script and golden tests", &["test", "--workspace", "--quiet"])?;
     cargo("release build", &["build", "--release", "--workspace", "--quiet"])?;
-    step("simulation", || simulate("1000"))?;
+    step("simulation", || simulate("400"))?;
+    step("power cuts at every step", || simulator("ringmq-sim", &["--seeds", "8", "--steps", "120", "--every-step"]))?;
+    step("starts on damaged directories", || fuzz_recovery("0.2"))?;
     cargo("real processes", &["test", "--release", "--quiet", "--package", "ringmq-e2e", "--features", "processes"])?;
     if scope == Scope::Everything {
         step("real Java and Go clients", || command(Command::new("bash").arg("tests/interop/run.sh").arg("--quick")))?;
@@ -39,16 +41,18 @@ pub fn run(scope: Scope) -> Result<(), String> {
 /// Runs `seeds` fresh seeds of the simulator.
 pub fn simulate(seeds: &str) -> Result<(), String> {
     seeds.parse::<u64>().map_err(|_| format!("'{seeds}' is not a number of seeds"))?;
-    command(Command::new("cargo").args([
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "ringmq-sim",
-        "--",
-        "--seeds",
-        seeds,
-    ]))
+    simulator("ringmq-sim", &["--seeds", seeds])
+}
+
+/// Damages directories for so many minutes and starts brokers on them.
+pub fn fuzz_recovery(minutes: &str) -> Result<(), String> {
+    minutes.parse::<f64>().map_err(|_| format!("'{minutes}' is not a number of minutes"))?;
+    simulator("ringmq-fuzz", &["--minutes", minutes])
+}
+
+fn simulator(binary: &str, arguments: &[&str]) -> Result<(), String> {
+    let run = ["run", "--release", "--quiet", "--package", "ringmq-sim", "--bin", binary, "--"];
+    command(Command::new("cargo").args(run).args(arguments))
 }
 
 fn cargo(name: &str, arguments: &[&str]) -> Result<(), String> {

@@ -94,7 +94,7 @@ impl World {
 
     fn send_one(&mut self, kind: Kind, wish: Wish) {
         let Some(producer) = self.a_producer() else { return };
-        let topic = if self.random.percent(70) { "sync" } else { "async" };
+        let topic = if wish == Wish::Prepare || self.random.percent(70) { "sync" } else { "async" };
         let queue = (topic.to_owned(), self.random.below(QUEUES as u64) as i32);
         let durable = self.topics[topic].durable;
         let number = self.ledger.sent(queue.clone(), producer, durable, kind);
