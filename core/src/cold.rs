@@ -90,6 +90,9 @@ impl Gathered {
 struct Waiter {
     /// Position and size; size 0 where it is not known.
     spans: Vec<(Position, u32)>,
+    /// Records that were here and good, in the cache: when all are, they can be copied from there into the answer. Ends with the
+    /// first that is not good, or when the cache cannot hold them all at once.
+    here: Option<usize>,
     got: Gathered,
     /// What it lacks for the next record.
     need: Stretch,
@@ -113,8 +116,9 @@ impl Cold {
 
     /// Whether all records are in memory and good: then they can be copied out at once. Sizes must be known.
     pub fn has(&mut self, spans: &[(Position, u32)], log: &CommitLog) -> bool {
-        let mut here =
-            |at: Position, len| at >= log.resident_from() || self.cache.look(at, len, log.durable()) == Look::Here;
+        let mut here = |at: Position, len| {
+            at >= log.resident_from() || self.cache.keeps(at) && self.cache.look(at, len, log.durable()) == Look::Here
+        };
         spans.iter().all(|(at, len)| here(*at, *len))
     }
 
@@ -185,17 +189,21 @@ pub fn want(
             format!("{READS_MAX} requests wait for the disk on this shard; ask again"),
         ));
     }
-    let mut waiter = Waiter { spans, got: Gathered::default(), need: Stretch { from: 0, to: 0 }, purpose };
+    let here = matches!(purpose, Use::Pull(_)).then_some(0);
+    begin(shard, now, Waiter { spans, here, got: Gathered::default(), need: Stretch { from: 0, to: 0 }, purpose }, out);
+    let Shard { cold, log, reads, .. } = shard;
+    cold.pump(log, reads, out);
+    report(shard, out);
+    Ok(())
+}
+
+fn begin(shard: &mut Shard, now: Now, mut waiter: Waiter, out: &mut Effects) {
     let Shard { cold, log, .. } = shard;
     if waiter.advance(&mut cold.cache, log) {
         finish(shard, now, waiter, out);
     } else {
         cold.line.push_back(waiter);
     }
-    let Shard { cold, log, reads, .. } = shard;
-    cold.pump(log, reads, out);
-    report(shard, out);
-    Ok(())
 }
 
 /// A read of the log ended.
@@ -213,9 +221,12 @@ pub fn arrived(
     // A file that ends early is as good as one that cannot be read.
     let whole = |bytes: &&[u8]| bytes.len() as u64 >= stretch.to.min(durable.0) - stretch.from;
     let read = result.and_then(|bytes| Some(bytes).filter(whole).ok_or(DiskError { errno: 0 }));
-    if let Ok(bytes) = read {
-        let pinned: Vec<Stretch> = line.iter().take(COLD_ACTIVE).map(|waiter| waiter.need).collect();
-        cache.supply(stretch.from, bytes, durable, &pinned);
+    match read {
+        Ok(bytes) => {
+            let pinned: Vec<Stretch> = line.iter().take(COLD_ACTIVE).map(|waiter| waiter.need).collect();
+            cache.supply(stretch.from, bytes, durable, &pinned);
+        }
+        Err(_) => cache.failed(&stretch),
     }
     let mut finished = Vec::new();
     let mut at = 0;
@@ -252,8 +263,16 @@ fn report(shard: &mut Shard, out: &mut Effects) {
 }
 
 fn finish(shard: &mut Shard, now: Now, waiter: Waiter, out: &mut Effects) {
-    let Waiter { got, purpose, .. } = waiter;
+    let Waiter { spans, here, got, purpose, need } = waiter;
     match purpose {
+        Use::Pull(pull) if here.is_some() => {
+            let Shard { cold, log, .. } = shard;
+            if cold.has(&spans, log) {
+                return pull::send_cold(shard, &pull, &spans, out);
+            }
+            // What came first had to make room for what came last: so one by one.
+            begin(shard, now, Waiter { spans, here: None, got, need, purpose: Use::Pull(pull) }, out);
+        }
         Use::Pull(cold) => pull::gathered(shard, now, *cold, &got, out),
         Use::Pop(popped) => pop::gathered(shard, now, *popped, &got, out),
         Use::Delayed => delay::deliver::gathered(shard, now, &got),
@@ -264,6 +283,10 @@ fn finish(shard: &mut Shard, now: Now, waiter: Waiter, out: &mut Effects) {
 impl Waiter {
     /// What it lacked could not be read, nor can what lies in the same stretch.
     fn fail(&mut self, stretch: &Stretch, error: DiskError) {
+        if self.here.take().is_some() {
+            // The records before the one that failed are still an answer.
+            return self.got.cuts.clear();
+        }
         self.got.cuts.push(Cut::Failed(error));
         while self.spans.get(self.got.cuts.len()).is_some_and(|(at, _)| (stretch.from..stretch.to).contains(&at.0)) {
             self.got.cuts.push(Cut::Failed(error));
@@ -272,6 +295,22 @@ impl Waiter {
 
     /// Takes what is here; `true` when nothing is lacking any more.
     fn advance(&mut self, cache: &mut LogCache, log: &CommitLog) -> bool {
+        while let Some(here) = self.here {
+            let Some((at, len)) = self.spans.get(here).copied() else { return true };
+            let resident = at >= log.resident_from();
+            if !cache.keeps(at) {
+                self.here = None;
+                break;
+            }
+            match if resident { Look::Here } else { cache.look(at, len, log.durable()) } {
+                Look::Here => self.here = Some(here + 1),
+                Look::Damaged(_) | Look::Nothing => self.here = None,
+                Look::Missing(need) => {
+                    self.need = need;
+                    return false;
+                }
+            }
+        }
         while let Some((at, len)) = self.spans.get(self.got.cuts.len()).copied() {
             let cut = match self.look(cache, log, at, len) {
                 Ok(cut) => cut,
@@ -291,6 +330,9 @@ impl Waiter {
             let from = self.got.bytes.len();
             log.resident(at, len).expect("it is resident").append_to(&mut self.got.bytes);
             return Ok(Cut::Record { at: from, len: len as usize });
+        }
+        if !cache.keeps(at) {
+            return Ok(Cut::Failed(GONE));
         }
         let known = if len == 0 { HEAD } else { len };
         if at.0 + u64::from(known) > log.durable().0 {
@@ -321,3 +363,6 @@ impl Waiter {
 
 /// Bytes of a record that tell its size and that it may be one.
 const HEAD: u32 = 8;
+
+/// The segment was released: ENOENT, as the file system would say.
+const GONE: DiskError = DiskError { errno: 2 };

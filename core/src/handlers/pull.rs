@@ -22,8 +22,8 @@ use crate::limits::{HOLD_MAX_MS, PULL_MESSAGES_MAX, RETRY_TOPIC_MAX};
 use crate::metadata::Metadata;
 use crate::offsets::{GroupId, QueuePlace};
 use crate::shard::Shard;
-use crate::store::QueueSlot;
 use crate::store::cold::Damage;
+use crate::store::{Position, QueueSlot};
 
 /// A checked pull: all that is needed to run it again when a message comes.
 #[derive(Debug, Clone)]
@@ -240,13 +240,23 @@ fn read(shard: &mut Shard, now: Now, pull: Pull, next: i64, out: &mut Effects) -
         cold::want(shard, now, spans, Use::Pull(Box::new(ColdPull { pull, next })), out)?;
         return Ok(Answer::Held);
     }
-    let reply = reply(shard, &pull, next);
-    let Shard { cold, log, scratch, .. } = shard;
-    let body = |body: &mut Vec<u8>| scratch.spans.iter().for_each(|(at, len)| cold.copy(log, *at, *len, body));
+    let spans = std::mem::take(&mut shard.scratch.spans);
+    send_cold(shard, &ColdPull { pull, next }, &spans, out);
+    shard.scratch.spans = spans;
+    Ok(Answer::Now)
+}
+
+/// Sends messages that are all in memory, in the cache or in the tail.
+pub(crate) fn send_cold(shard: &mut Shard, cold: &ColdPull, spans: &[(Position, u32)], out: &mut Effects) {
+    let ColdPull { pull, next } = cold;
+    let reply = reply(shard, pull, *next);
+    let Shard { cold, log, counts, offsets, .. } = shard;
     let found = Status::Found;
-    let answer = out.reply(&pull.to, found.code(), Some(found.name()), |fields| reply.encode(fields), body);
-    count_out(shard, &pull, next);
-    Ok(answer)
+    let body = |body: &mut Vec<u8>| spans.iter().for_each(|(at, len)| cold.copy(log, *at, *len, body));
+    let _ = out.reply(&pull.to, found.code(), Some(found.name()), |fields| reply.encode(fields), body);
+    counts.messages_out += spans.len() as u64;
+    counts.bytes_out += spans.iter().map(|(_, size)| u64::from(*size)).sum::<u64>();
+    offsets.pulled(pull.slot, pull.group, *next);
 }
 
 /// The messages of a cold pull came, or did not. Those before the first that did not are an answer; behind damage the

@@ -67,6 +67,8 @@ pub enum Look {
 pub struct LogCache {
     layout: Layout,
     seed: u32,
+    /// The log begins here: what lies below may be another segment's by now.
+    start: u64,
     chunks: Chunks,
     runs: Runs,
     /// By their first position.
@@ -87,6 +89,7 @@ impl LogCache {
         LogCache {
             layout,
             seed,
+            start: 0,
             ahead: Ahead::new(chunks.budget()),
             chunks,
             runs: Runs::default(),
@@ -144,11 +147,20 @@ impl LogCache {
         self.ahead.wanted()
     }
 
+    /// A read failed: nobody asks for what lies around it unasked.
+    pub fn failed(&mut self, stretch: &Stretch) {
+        self.ahead.failed(stretch);
+    }
+
     /// Takes bytes that were read from `from` on, where a chunk starts. They are the log's below `durable` as that was when
     /// the read was asked for. What lies in `pinned` stays whatever else must go.
     pub fn supply(&mut self, from: u64, bytes: &[u8], durable: Position, pinned: &[Stretch]) {
         let mut at = from;
         while at < (from + bytes.len() as u64).min(durable.0) {
+            if at < self.start {
+                at = self.chunks.end_of(at);
+                continue;
+            }
             let piece = &bytes[(at - from) as usize..];
             let end = self.chunks.end_of(at);
             let len = (end - at).min(durable.0 - at).min(piece.len() as u64);
@@ -164,6 +176,7 @@ impl LogCache {
 
     /// The log begins at `start` now: what lies below is not read any more.
     pub fn forget_below(&mut self, start: Position) {
+        self.start = start.0;
         while let Some(gone) = self.chunks.pop_below(start.0) {
             self.runs.cut(gone.from, gone.to);
         }
@@ -173,9 +186,14 @@ impl LogCache {
         self.damages = self.damages.split_off(&start.0);
     }
 
+    /// Whether the log still has this place.
+    pub fn keeps(&self, at: Position) -> bool {
+        at.0 >= self.start
+    }
+
     /// Damage somebody else found; `true` if it was not known.
     pub fn note(&mut self, damage: Damage) -> bool {
-        if self.damages.contains_key(&damage.from.0) {
+        if self.damages.contains_key(&damage.from.0) || damage.from.0 < self.start {
             return false;
         }
         if self.damages.len() >= COLD_DAMAGES_MAX {

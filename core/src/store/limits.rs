@@ -77,6 +77,12 @@ pub const COLD_AHEAD_MAX: u64 = 4 << 20;
 /// Readers in order that are told apart, per shard.
 pub const COLD_STREAMS: usize = 8;
 
+/// Readers at most so far apart are to become one: bytes.
+pub const COLD_GATHER: u64 = 256 << 20;
+
+/// Chunks that others used since, after which somebody counts as gone.
+pub const COLD_STREAM_IDLE: u64 = 64;
+
 /// Log reads under way, per shard, those ahead included.
 pub const COLD_LOADS: usize = 8;
 

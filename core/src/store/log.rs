@@ -105,6 +105,8 @@ pub struct CommitLog {
     write_max: u64,
     frame_target: u64,
     tail: Tail,
+    /// What recovery put into the tail below this is there to be written again, and was not verified.
+    believed_from: u64,
     /// End of the last record (or of the last frame, if none is open).
     appended: u64,
     /// End of what was given to the disk.
@@ -170,6 +172,7 @@ impl CommitLog {
             write_max,
             frame_target,
             tail,
+            believed_from: end,
             appended: end,
             written: end,
             durable: end,
@@ -232,7 +235,7 @@ impl CommitLog {
     /// First resident position; what lies below must be read from disk (and is durable).
     #[inline]
     pub fn resident_from(&self) -> Position {
-        Position(self.tail.start())
+        Position(self.tail.start().max(self.believed_from))
     }
 
     /// Memory the tail holds, bytes.
@@ -400,6 +403,9 @@ impl CommitLog {
         let from = position.0;
         let to = from + u64::from(len);
         assert!(to <= self.appended, "nothing lies beyond the end of the log");
+        if from < self.believed_from {
+            return None;
+        }
         self.tail.pieces(from, to)
     }
 }

@@ -3,7 +3,9 @@
 //! Owns the readers it can tell apart and how far ahead of each is read. Never reads.
 
 use super::Stretch;
-use crate::store::limits::{COLD_AHEAD_MAX, COLD_AHEAD_MIN, COLD_STREAMS};
+use crate::store::limits::{
+    COLD_AHEAD_MAX, COLD_AHEAD_MIN, COLD_GATHER, COLD_READ_MAX, COLD_STREAM_IDLE, COLD_STREAMS,
+};
 
 /// Someone who reads in order.
 #[derive(Debug, Clone, Copy)]
@@ -33,34 +35,44 @@ impl Ahead {
     /// A chunk was used.
     pub(super) fn used(&mut self, chunk: Stretch) {
         self.uses += 1;
-        let uses = self.uses;
-        let known = self.streams.iter_mut().find(|stream| {
+        let reads_it = |stream: &Stream| {
             let (behind, before) = (stream.at.saturating_sub(COLD_AHEAD_MAX), stream.at + stream.window);
             (behind..=before).contains(&chunk.from)
-        });
-        match known {
-            Some(stream) => {
-                stream.used = uses;
-                if chunk.from >= stream.at {
-                    stream.at = chunk.to;
-                    stream.window = (stream.window * 2).clamp(COLD_AHEAD_MIN, COLD_AHEAD_MAX);
-                }
+        };
+        let front = self.streams.iter().copied().filter(reads_it).max_by_key(|stream| stream.at);
+        // Who has caught up with another goes on as one with him.
+        self.streams.retain(|stream| !reads_it(stream));
+        let stream = match front {
+            Some(front) if chunk.from < front.at => front,
+            Some(front) => {
+                Stream { at: chunk.to, window: (front.window * 2).clamp(COLD_AHEAD_MIN, COLD_AHEAD_MAX), ..front }
             }
-            None => {
-                if self.streams.len() == COLD_STREAMS {
-                    let oldest = (0..COLD_STREAMS).min_by_key(|at| self.streams[*at].used).expect("there are some");
-                    self.streams.swap_remove(oldest);
-                }
-                self.streams.push(Stream { at: chunk.to, window: 0, used: uses });
-            }
+            None => Stream { at: chunk.to, window: 0, used: 0 },
+        };
+        if self.streams.len() == COLD_STREAMS {
+            let oldest = (0..COLD_STREAMS).min_by_key(|at| self.streams[*at].used).expect("there are some");
+            self.streams.swap_remove(oldest);
         }
+        self.streams.push(Stream { used: self.uses, ..stream });
     }
 
-    /// What should be here, nearest reader first.
+    /// A read ahead failed: nothing more is read for whoever it was until he asks himself.
+    pub(super) fn failed(&mut self, stretch: &Stretch) {
+        self.streams.retain(|stream| !stretch.meets(&Stretch { from: stream.at, to: stream.at + COLD_AHEAD_MAX }));
+    }
+
+    /// What should be here. Of several who read the same part of the log the last one is helped most, for the bytes he reads
+    /// are there for those in front until he has caught up; were they all helped alike, each would read everything by himself.
     pub(super) fn wanted(&self) -> impl Iterator<Item = Stretch> {
-        let active = self.streams.iter().filter(|stream| stream.window > 0);
-        let share = self.room / active.clone().count().max(1) as u64;
-        active.map(move |stream| Stretch { from: stream.at, to: stream.at + stream.window.min(share) })
+        let active = |stream: &&Stream| stream.window > 0 && self.uses - stream.used < COLD_STREAM_IDLE;
+        let all = self.streams.iter().filter(active);
+        let share = self.room / all.clone().count().max(1) as u64;
+        all.map(move |stream| {
+            let behind = stream.at.saturating_sub(COLD_GATHER)..stream.at;
+            let in_front = self.streams.iter().filter(active).any(|other| behind.contains(&other.at));
+            let window = if in_front { COLD_READ_MAX.min(stream.window) } else { stream.window };
+            Stretch { from: stream.at, to: stream.at + window.min(share) }
+        })
     }
 }
 
@@ -71,6 +83,34 @@ mod tests {
 
     fn chunk(n: u64) -> Stretch {
         Stretch { from: n * COLD_CHUNK, to: (n + 1) * COLD_CHUNK }
+    }
+
+    #[test]
+    fn the_last_of_several_is_helped_until_he_has_caught_up() {
+        let mut ahead = Ahead::new(16 << 20);
+        for n in 0..8 {
+            ahead.used(chunk(200 + n));
+            ahead.used(chunk(20 + n));
+        }
+        let ahead_of = |ahead: &Ahead, n| {
+            let mut wanted = ahead.wanted().filter(|wanted| wanted.from == chunk(n).to);
+            wanted.next().map(|wanted| wanted.to - wanted.from)
+        };
+        assert_eq!((ahead_of(&ahead, 27), ahead_of(&ahead, 207)), (Some(COLD_AHEAD_MAX), Some(COLD_READ_MAX)));
+        for n in 28..208 {
+            ahead.used(chunk(n));
+        }
+        assert_eq!(ahead.wanted().count(), 1);
+        assert_eq!(ahead.streams.len(), 1, "they are one now");
+        // Somebody who stopped holds nobody up.
+        ahead.used(chunk(100));
+        ahead.used(chunk(101));
+        for n in 208..300 {
+            ahead.used(chunk(n));
+        }
+        assert_eq!(ahead_of(&ahead, 299), Some(COLD_AHEAD_MAX));
+        ahead.failed(&chunk(300));
+        assert_eq!(ahead_of(&ahead, 299), None);
     }
 
     #[test]
