@@ -20,7 +20,7 @@ use crate::topic::Topic;
 
 /// The driver has looked at the volume: lets go of what is too old, too much or dead.
 pub fn look(shard: &mut Shard, now: Now, volume: Volume, out: &mut Effects) {
-    shard.log.retention.volume = Some(volume);
+    note_volume(shard, volume);
     note_shortage(shard, &volume, out);
     cut_topics(shard);
     let to = to_go(shard, now, &volume).max(dead_below(shard));
@@ -37,6 +37,16 @@ pub fn look(shard: &mut Shard, now: Now, volume: Volume, out: &mut Effects) {
     }
 }
 
+fn note_volume(shard: &mut Shard, volume: Volume) {
+    let end = shard.log.appended().0;
+    let retention = &mut shard.log.retention;
+    let first = retention.volume.replace(volume).is_none();
+    // The first look after a start knows nothing of growth.
+    let grown = if first { 0 } else { end - retention.seen };
+    retention.growth = grown.max(retention.growth - retention.growth / 8);
+    retention.seen = end;
+}
+
 /// The settings as they are now.
 fn rules(shard: &Shard, now: Now, volume: &Volume) -> Rules {
     let store = &shard.metadata.settings.store;
@@ -49,6 +59,7 @@ fn rules(shard: &Shard, now: Now, volume: &Volume) -> Rules {
         forcibly: store.clean_file_forcibly_enable,
         shards: shard.shards,
         segment_size: shard.log.layout().segment_size(),
+        growth: shard.log.retention.growth,
     }
 }
 

@@ -105,6 +105,9 @@ pub const SPARES_MAX: u64 = 64;
 /// The same in bytes: what a busy shard writes while a released segment waits for its two checkpoints.
 pub const SPARE_BYTES: u64 = 64 << 20;
 
+/// For how many looks (one a second) of the log's growth spares are kept: a look and two checkpoints, each half a second apart.
+pub const LOOKS_AHEAD: u64 = 3;
+
 /// Longest topic name in index and checkpoint, bytes (RETRY_OR_DLQ_TOPIC_MAX_LENGTH).
 pub const TOPIC_NAME_MAX: usize = 255;
 

@@ -12,7 +12,7 @@ pub use hours::is_hour;
 pub use sizes::{SizeTold, Sizes};
 pub use volume::{Shortage, Volume};
 
-use super::limits::{SPARE_BYTES, SPARES_MAX, SPARES_MIN};
+use super::limits::{LOOKS_AHEAD, SPARE_BYTES, SPARES_MAX, SPARES_MIN};
 use super::log::FullSegment;
 use super::segment::SegmentBase;
 
@@ -21,6 +21,10 @@ use super::segment::SegmentBase;
 pub struct Retention {
     /// The volume as it was a moment ago; `None` until the driver has looked.
     pub volume: Option<Volume>,
+    /// Bytes the log grew by from one look to the next, falling slowly when it grows less.
+    pub growth: u64,
+    /// End of the log at the last look.
+    pub seen: u64,
     /// Why producers are refused.
     pub shortage: Option<Shortage>,
     /// Bytes of the topics whose size is limited.
@@ -73,14 +77,17 @@ pub struct Rules {
     /// Among how many shards what must be freed is divided.
     pub shards: u16,
     pub segment_size: u64,
+    /// Bytes the log grows by from one look to the next.
+    pub growth: u64,
 }
 
 impl Rules {
-    /// How many files of released segments are kept to be used again: what the log needs while the next ones are on their
-    /// way through two checkpoints. More would be space that nobody gets.
+    /// How many files of released segments are kept to be used again: what the log needs while the next ones wait for a look
+    /// and two checkpoints. More would be space that nobody gets.
     pub fn spares(&self, volume: &Volume) -> u64 {
-        let share = volume.total / 16 / u64::from(self.shards.max(1));
-        (SPARE_BYTES.min(share) / self.segment_size).clamp(SPARES_MIN, SPARES_MAX)
+        let share = volume.total / 8 / u64::from(self.shards.max(1));
+        let needed = SPARE_BYTES.max(LOOKS_AHEAD * self.growth).min(share);
+        (needed / self.segment_size).clamp(SPARES_MIN, SPARES_MAX)
     }
 
     /// How many of the oldest segments should go now. `releasing` are on their way already.
@@ -125,12 +132,13 @@ mod tests {
             forcibly: true,
             shards: 1,
             segment_size: 16 * MIB,
+            growth: 0,
         }
     }
 
     fn volume(used_mib: u64) -> Volume {
         let (total, used) = (1_000 * MIB, used_mib * MIB);
-        Volume { total, used, free: total - used, spares: 3, ..Volume::default() }
+        Volume { total, used, free: total - used, spares: 4, ..Volume::default() }
     }
 
     /// Ten segments, the last message of each an hour after that of the one before.
@@ -143,10 +151,10 @@ mod tests {
     fn expired_segments_wait_for_the_hour_or_for_being_needed() {
         let now_ms = 75 * HOUR;
         let to_go = |rules: Rules, volume: Volume, releasing| rules.to_go(&full(), now_ms, &volume, releasing);
-        assert_eq!(rules().spares(&volume(0)), 3);
+        assert_eq!(rules().spares(&volume(0)), 4);
         assert_eq!(to_go(rules(), volume(100), 0), 0, "enough spares, not the hour");
-        assert_eq!(to_go(rules(), Volume { spares: 1, ..volume(100) }, 0), 2, "they take the place of new ones");
-        assert_eq!(to_go(rules(), Volume { spares: 1, ..volume(100) }, 2), 0, "which are on their way");
+        assert_eq!(to_go(rules(), Volume { spares: 2, ..volume(100) }, 0), 2, "they take the place of new ones");
+        assert_eq!(to_go(rules(), Volume { spares: 2, ..volume(100) }, 2), 0, "which are on their way");
         assert_eq!(to_go(Rules { any_age_hour: true, ..rules() }, volume(100), 0), 3, "the fourth is exactly that old");
         assert_eq!(to_go(rules(), volume(751), 0), 3, "above diskMaxUsedSpaceRatio at any hour");
         assert_eq!(to_go(rules(), volume(750), 0), 0, "not at it");
@@ -160,7 +168,7 @@ mod tests {
         assert_eq!(to_go(rules(), volume(850 + 33), 0), 3);
         assert_eq!(to_go(rules(), volume(850 + 33), 2), 1, "two are on their way");
         assert_eq!(to_go(Rules { shards: 2, ..rules() }, Volume { spares: 9, ..volume(850 + 33) }, 0), 2, "half each");
-        assert_eq!(to_go(rules(), Volume { spares: 1, ..volume(840) }, 0), 2, "the next two would not fit below it");
+        assert_eq!(to_go(rules(), Volume { spares: 2, ..volume(840) }, 0), 2, "the next two would not fit below it");
         assert_eq!(to_go(Rules { forcibly: false, ..rules() }, volume(999), 0), 0);
         let full_up = Volume { no_segment: Some(28), ..volume(100) };
         assert_eq!(to_go(rules(), full_up, 0), 1, "a quota, perhaps");
@@ -174,6 +182,7 @@ mod tests {
         };
         assert_eq!(spares(256 * MIB, 16, 1 << 40), SPARES_MIN);
         assert_eq!(spares(16 * MIB, 1, 1 << 40), 4);
+        assert_eq!(Rules { growth: 100 * MIB, ..rules() }.spares(&volume(0)), 7, "an eighth of the volume");
         assert_eq!(spares(64 << 10, 1, 1 << 40), SPARES_MAX);
         assert_eq!(spares(8 * MIB, 16, 1 << 30), SPARES_MIN);
     }
