@@ -12,6 +12,7 @@ use crate::delay::{self, Delay};
 use crate::duties::Duty;
 use crate::event::{Now, ShardId};
 use crate::half;
+use crate::handlers;
 use crate::map::Map;
 use crate::metadata::{Metadata, Restoring};
 use crate::offsets::{self, Offsets};
@@ -253,6 +254,7 @@ impl Opening {
         shard.delay.clock().now_ms(now);
         shard.half = half.finish();
         shard.pop = pop.finish(&mut shard.queues);
+        handlers::topic_drop::forget_unknown(&mut shard, now);
         retain::resume(&mut shard, sizes);
         shard.duties.arm(Duty::Revive, now.mono_us);
         // They go on with what waited in the last life.

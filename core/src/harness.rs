@@ -20,8 +20,9 @@ use crate::settings::{BrokerSettings, Given, Host, load};
 use crate::shard::Shard;
 use crate::store::recovery::{Found, FoundFile};
 use crate::store::retention::Volume;
-use crate::store::{Checkpoint, IndexBuild, LogOptions, ReadPlan, SegmentBase, Urge, WritePlan};
+use crate::store::{Checkpoint, IndexBuild, LogOptions, OwnRecord, ReadPlan, SegmentBase, Urge, WritePlan};
 use crate::store::{RangeOf, ReadRange};
+use crate::topic::Change;
 
 /// Wall clock of a new harness: 2026-11-21 00:00 UTC.
 pub const START_MS: i64 = 1_795_219_200_000;
@@ -204,6 +205,26 @@ impl Harness {
         self.out = out;
         self.settle();
         Ok(())
+    }
+
+    /// Makes a topic or a group without a client: it is in the control shard's log, and every shard knows it at once.
+    pub fn make(&mut self, change: &Change) {
+        let now = self.now;
+        let control = &self.nodes[0].shard;
+        let is_known = match change {
+            Change::TopicPut(topic) => control.metadata.topics.get(&topic.name) == Some(topic),
+            Change::GroupPut(group) => control.metadata.groups.get(&group.name) == Some(group),
+            _ => false,
+        };
+        if let Some((kind, payload)) = change.to_record().filter(|_| !is_known) {
+            let record = OwnRecord { kind, payload: &payload };
+            // A log that takes nothing forgets it with the next start, like everything else.
+            let _ = self.nodes[0].shard.log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
+        }
+        self.nodes.iter_mut().for_each(|node| node.shard.metadata.apply(change));
+        if self.eager {
+            self.flush();
+        }
     }
 
     /// Stops without a word and starts again from what the disks hold.
@@ -455,9 +476,7 @@ impl Harness {
         let mut any = false;
         for id in self.ids() {
             let shard = &mut self.nodes[usize::from(id.0)].shard;
-            let urgent =
-                !shard.waiting.is_empty() || shard.control.as_ref().is_some_and(|control| !control.pending.is_empty());
-            if urgent && shard.log.has_unwritten() {
+            if shard.is_awaited() && shard.log.has_unwritten() {
                 self.start_writes(id, Urge::Sync);
                 any |= self.complete_writes(id, Ok(()));
             }

@@ -12,6 +12,7 @@ use crate::event::{Now, PeerMessage, ShardId};
 use crate::parked::{Awaited, ParkedFrame};
 use crate::place::Place;
 use crate::shard::Shard;
+use crate::store::Position;
 use crate::topic::Change;
 use crate::{gather, handlers, pop, retain};
 
@@ -51,8 +52,8 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
         PeerMessage::TopicDecided { topic, outcome } => topic_decided(shard, now, &topic, outcome, out),
         PeerMessage::GroupWanted { group } => handlers::control::group_wanted(shard, now, from, &group, out),
         PeerMessage::Delta { version, changes } => {
-            changes.into_iter().for_each(|one| change(shard, now, one, out));
-            out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
+            let until = changes.into_iter().map(|one| change(shard, now, one, out)).max();
+            shard.relays.confirm(until.unwrap_or(Position(0)), version);
         }
         PeerMessage::Confirm { version } => handlers::control::confirmed(shard, now, from, version, out),
         PeerMessage::Gather { id, origin, frame } => {
@@ -108,8 +109,16 @@ pub fn rerun(shard: &mut Shard, now: Now, parked: ParkedFrame, out: &mut Effects
     }
 }
 
-/// Takes over a change of metadata and lets go of what it removes.
-pub(crate) fn change(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) {
+/// Takes over a change of metadata and lets go of what it removes. How far the log must be durable for it to hold here for ever.
+pub(crate) fn change(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) -> Position {
+    let before = shard.log.appended();
+    take_over(shard, now, change, out);
+    // Whatever it wrote: a topic is not gone before the end of its queues is durable. Made again it would have the old messages.
+    let after = shard.log.appended();
+    if after == before { Position(0) } else { after }
+}
+
+fn take_over(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) {
     if let Change::TopicPut(topic) = &change {
         retain::limit_topic(shard, topic);
     }
@@ -142,7 +151,7 @@ pub(crate) fn change(shard: &mut Shard, now: Now, change: Change, out: &mut Effe
 }
 
 /// A topic is deleted: its queues, offsets and held pulls go.
-fn drop_topic(shard: &mut Shard, now: Now, name: &str, out: &mut Effects) {
+pub(crate) fn drop_topic(shard: &mut Shard, now: Now, name: &str, out: &mut Effects) {
     let slots: Vec<_> = shard.queues.of_topic(name).map(|(_, slot)| slot).collect();
     if slots.is_empty() {
         return;

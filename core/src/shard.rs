@@ -125,6 +125,14 @@ impl Shard {
         own.into_iter().flatten().min()
     }
 
+    /// Whether somebody waits for what was appended to become durable: a sender on a sync topic, a change of topics or groups,
+    /// another shard.
+    pub fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty()
+            || self.relays.wait_for_disk()
+            || self.control.as_ref().is_some_and(|control| !control.pending.is_empty())
+    }
+
     /// Answers a request, or lets it join the line of its parked topic.
     pub(crate) fn request(&mut self, ask: &Ask<'_>, out: &mut Effects) {
         if !self.parked.is_empty()

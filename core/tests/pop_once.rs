@@ -114,9 +114,7 @@ impl World {
         let attributes = Attributes::default().changed("+flush.type=SYNC", true).unwrap();
         let spec = TopicSpec { attributes, ..TopicSpec::plain("T", QUEUES, Perm::READ_WRITE) };
         let change = Change::TopicPut(self.harness.shard(ShardId(0)).metadata.topics.plan(spec));
-        for id in self.harness.ids() {
-            self.harness.shard(id).metadata.apply(&change);
-        }
+        self.harness.make(&change);
         self.harness.settle();
         self.harness.eager = false;
         self.client = self.harness.connect(ShardId(0));

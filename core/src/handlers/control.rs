@@ -56,7 +56,7 @@ pub(crate) fn commit(shard: &mut Shard, now: Now, change: Change, out: &mut Effe
     let version = control.pending.change(until, &change);
     note(control, now, &change, out);
     control.pending.confirm(ShardId::CONTROL, version);
-    peer::change(shard, now, change, out);
+    let until = until.max(peer::change(shard, now, change, out));
     Ok(Ticket { version, until })
 }
 

@@ -68,6 +68,9 @@ pub struct Relays {
     pub pushes: Pushes,
     /// Messages stored for other shards that are not durable yet, in log order.
     due: VecDeque<Due>,
+    /// Versions of changes that this shard has applied, each with how far its log must be durable before control may count
+    /// on it. Ascending in both; control has few changes under way.
+    confirms: VecDeque<(Position, u64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +114,17 @@ impl Relays {
         for Due { asker, id, .. } in self.due.drain(..) {
             out.peers.push((asker, PeerMessage::Stored { id, outcome: Err(refusal.clone()) }));
         }
+    }
+
+    /// Whether another shard waits for this one's disk.
+    pub(crate) fn wait_for_disk(&self) -> bool {
+        !self.due.is_empty() || !self.confirms.is_empty()
+    }
+
+    /// Control is told that this shard has all changes up to `version` once the log is durable up to `until`.
+    pub(crate) fn confirm(&mut self, until: Position, version: u64) {
+        let until = self.confirms.back().map_or(until, |(earlier, _)| until.max(*earlier));
+        self.confirms.push_back((until, version));
     }
 }
 
@@ -268,6 +282,13 @@ pub(crate) fn message_of<'r>(record: &RecordRef<'r>, properties: PropertyParts<'
 pub(crate) fn durable(shard: &mut Shard, durable: Position, out: &mut Effects) {
     while let Some(Due { asker, id, stored }) = shard.relays.due.pop_front_if(|due| due.stored.end <= durable) {
         out.peers.push((asker, PeerMessage::Stored { id, outcome: Ok(stored) }));
+    }
+    // A log that failed does not become durable; other shards' changes must not wait for it for ever. What it could not note
+    // is noticed at the next start (`topic_drop::forget_unknown`).
+    let failed = shard.log.fault().is_some();
+    let is_due = |(until, _): &mut (Position, u64)| *until <= durable || failed;
+    while let Some((_, version)) = shard.relays.confirms.pop_front_if(is_due) {
+        out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
     }
 }
 

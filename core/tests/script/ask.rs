@@ -32,9 +32,7 @@ impl Play {
             "group" => group(rest)?,
             _ => self.subscription(rest)?,
         };
-        for id in self.harness.ids() {
-            self.harness.shard(id).metadata.apply(&change);
-        }
+        self.harness.make(&change);
         Ok(())
     }
 

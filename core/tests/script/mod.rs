@@ -275,7 +275,7 @@ impl Play {
     fn start_again(&mut self, verb: &str) -> Result<(), String> {
         let started = if verb == "crash" { self.harness.crash() } else { self.harness.restart() };
         started.map_err(|error| error.to_string())?;
-        // Topics made by a script are not in the control shard's log; groups' subscriptions never are.
+        // Topics are there again if the log was flushed; groups' subscriptions never are.
         for line in self.setup.clone() {
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
             self.make(verb, rest)?;

@@ -169,7 +169,7 @@ impl Disk {
     fn urge(&self, shard: &Shard, now_us: u64) -> Urge {
         if self.owner().is_some_and(|(driver, _)| driver.is_stopping()) {
             Urge::Stop
-        } else if is_awaited(shard) {
+        } else if shard.is_awaited() {
             Urge::Sync
         } else {
             Urge::Async { older_than_us: now_us.saturating_sub(gather_us(shard)) }
@@ -279,11 +279,6 @@ impl Disk {
             open.remove(&oldest);
         }
     }
-}
-
-/// Whether someone waits for what was appended: a sender on a sync topic, or a change of topics or groups.
-fn is_awaited(shard: &Shard) -> bool {
-    !shard.waiting.is_empty() || shard.control.as_ref().is_some_and(|control| !control.pending.is_empty())
 }
 
 /// How long messages that nobody waits for may gather, microseconds.
