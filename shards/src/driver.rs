@@ -16,6 +16,7 @@ use ringmq_core::handlers;
 use ringmq_core::namesrv::{FileToWrite, NameServer, NamesrvInput, Telling};
 use ringmq_core::place::Place;
 use ringmq_core::shard::Shard;
+use ringmq_core::store::Undurable;
 use ringmq_core::topic::Registration;
 use ringmq_protocol::command::Command;
 
@@ -391,7 +392,7 @@ impl Driver {
         self.table.borrow_mut().flush(now_us, &mut left.blocked);
         self.mesh.borrow().flush();
         self.deadlines.nudge();
-        let loaded = self.mesh.borrow().is_loaded() || self.hosted.iter().any(|hosted| hosted.is_loaded());
+        let loaded = self.mesh.borrow().is_loaded() || self.hosted.iter().any(|hosted| hosted.is_loaded(now_us));
         self.loaded.set(loaded);
         if !loaded {
             self.waiting_readers.borrow_mut().drain(..).for_each(Waker::wake);
@@ -473,7 +474,15 @@ impl Driver {
 
 impl Hosted {
     /// Whether the disk is so far behind that connections should not be read.
-    fn is_loaded(&self) -> bool {
-        self.shard.apply(|shard| shard.log.fault().is_none() && shard.log.undurable().bytes > limits::UNDURABLE_PAUSE)
+    fn is_loaded(&self, now_us: u64) -> bool {
+        self.shard.apply(|shard| {
+            let store = &shard.metadata.settings.store;
+            let Undurable { bytes, oldest_us } = shard.log.undurable();
+            // Without a segment to write to (a full volume) senders are refused, not kept waiting.
+            let waits = shard.log.in_flight() > 0 || shard.log.may_write();
+            let is_old = waits
+                && oldest_us.is_some_and(|oldest_us| now_us.saturating_sub(oldest_us) > store.undurable_ms_max * 1_000);
+            shard.log.fault().is_none() && (bytes > store.undurable_bytes_max.min(limits::UNDURABLE_PAUSE) || is_old)
+        })
     }
 }

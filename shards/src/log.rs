@@ -53,7 +53,7 @@ macro_rules! error {
 }
 
 /// `2026-01-31T08:05:09.123Z` of milliseconds since the epoch (days to civil date after Howard Hinnant's algorithm).
-fn utc(ms: u128) -> String {
+pub fn utc(ms: u128) -> String {
     let (days, ms_of_day) = ((ms / 86_400_000) as i64, (ms % 86_400_000) as u32);
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

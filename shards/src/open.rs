@@ -16,17 +16,17 @@ use nix::fcntl::{Flock, FlockArg};
 use ringmq_core::boot::{Knowledge, OpenError, Opened, Opening};
 use ringmq_core::event::{DiskError, ShardId};
 use ringmq_core::metadata::Metadata;
-use ringmq_core::settings::{BrokerSettings, Loaded};
+use ringmq_core::settings::{BrokerSettings, Loaded, StoreSettings};
 use ringmq_core::store::RangeOf;
 use ringmq_core::store::recovery::{Found, FoundFile, RecoveryReport};
 use ringmq_core::store::{Checkpoint, IndexBuild, LogOptions, SegmentBase};
 
 use crate::boot::Refused;
 use crate::boot::direct_io::WriteMode;
-use crate::clock;
 use crate::disk::segment_file::never_poll;
 use crate::disk::{Disk, DiskQueues, replace};
 use crate::driver::Hosted;
+use crate::{clock, limits, log};
 
 /// What a shard is opened with.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ pub async fn open_all(plans: Vec<ShardPlan>, source: Source, queues: DiskQueues)
 async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hosted, Refused> {
     let Opened { shard, report, next_checkpoint } = opened;
     let id = plan.id;
+    let settings = shard.metadata.settings.store.clone();
     let fails = |error: DiskError| disk_refused(&plan.directory, io::Error::from_raw_os_error(error.errno));
     if let WriteMode::Direct = plan.mode {
         never_poll(&plan.directory).await.map_err(fails)?;
@@ -101,6 +102,7 @@ async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hos
     disk.resume(&shard).await.map_err(fails)?;
     if let Some(line) = describe(&report) {
         crate::info!("shard {}: {line}", id.0);
+        crate::info!("shard {}: {}", id.0, missing(&report, &settings));
     }
     Ok(Hosted::new(id, shard, disk))
 }
@@ -194,7 +196,7 @@ impl Reader<'_> {
             self.open = Some((range, self.open(range)?));
         }
         if self.buffer.as_ref().is_none_or(|buffer| buffer.len() < len) {
-            self.buffer = Some(glommio::allocate_dma_buffer_global(len.next_multiple_of(crate::limits::READ_CHUNK)));
+            self.buffer = Some(glommio::allocate_dma_buffer_global(len.next_multiple_of(limits::READ_CHUNK)));
         }
         let buffer = self.buffer.as_mut().expect("it was just made");
         let (_, file) = self.open.as_ref().expect("it was just opened");
@@ -249,12 +251,27 @@ fn describe(report: &RecoveryReport) -> Option<String> {
     let size = (end.0 - first.0) >> 20;
     let mut line = format!("{size} MiB of log; {} KiB with {messages} messages replayed", replayed >> 10);
     if *torn {
-        line.push_str("; a write the last run did not complete was dropped, nothing acknowledged was in it");
+        line.push_str("; a write the last run did not complete was dropped, nothing that a synchronous topic acknowledged was in it");
     }
     if !rebuilt.is_empty() {
         line.push_str(&format!("; {} damaged indexes are written again", rebuilt.len()));
     }
     Some(line)
+}
+
+/// One line about what may be missing after a crash: the log tells where it ends, the settings how far ahead of the disk the
+/// last run may have been.
+fn missing(report: &RecoveryReport, settings: &StoreSettings) -> String {
+    let bytes = settings.undurable_bytes_max.min(limits::UNDURABLE_PAUSE) + limits::READ_BUFFER as u64;
+    let ms = settings.undurable_ms_max + settings.flush_interval;
+    let end = match u64::try_from(report.latest_ms) {
+        Ok(latest_ms) if latest_ms > 0 => format!("the newest message there is of {}", log::utc(latest_ms.into())),
+        _ => "there is no message".to_owned(),
+    };
+    format!(
+        "{end}; of asynchronous topics, messages accepted after that may be missing: at most {} KiB and {ms} ms of them",
+        bytes >> 10
+    )
 }
 
 /// Leaves a checkpoint, so that the next start has nothing to replay.

@@ -28,6 +28,8 @@ pub struct Figures {
     /// Bytes of the log's life, and those not on the disk yet.
     appended: u64,
     undurable: u64,
+    /// How long the oldest of those has been waiting for the disk, ms.
+    undurable_ms: u64,
     /// Damaged places found in the log, and messages that consumers were led past because of them.
     damaged: [u64; 2],
     /// When the oldest message was stored, ms; `None` without messages.
@@ -97,7 +99,11 @@ pub fn part(
         rates_in,
         rates_out,
         appended: log.appended().0,
-        undurable: log.appended().0 - log.durable().0,
+        undurable: log.undurable().bytes,
+        undurable_ms: log
+            .undurable()
+            .oldest_us
+            .map_or(0, |oldest| ask.now.mono_us.saturating_sub(oldest).div_ceil(1_000)),
         damaged: [counts.frames_damaged, counts.messages_damaged],
         earliest_ms: oldest,
         now_ms: ask.now.wall_ms,
@@ -132,6 +138,7 @@ impl Figures {
         }
         self.appended += own.appended;
         self.undurable += own.undurable;
+        self.undurable_ms = self.undurable_ms.max(own.undurable_ms);
         for (sum, own) in self.damaged.iter_mut().zip(own.damaged) {
             *sum += own;
         }
@@ -173,6 +180,9 @@ impl Figures {
         put("commitLogMinOffset", self.expired.to_string());
         put("commitLogMaxOffset", self.appended.to_string());
         put("remainHowManyDataToFlush", format!("{} B", self.undurable));
+        // What a power cut now would take of async topics; RingMQ's own.
+        put("undurableBytes", self.undurable.to_string());
+        put("undurableMs", self.undurable_ms.to_string());
         put("ringmqDamagedPlaces", self.damaged[0].to_string());
         put("ringmqDamagedMessagesSkipped", self.damaged[1].to_string());
         // -1 is RocketMQ's own word for a ratio that is not known. Queues lie on the log's volume.

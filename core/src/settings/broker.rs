@@ -183,6 +183,10 @@ settings! {
             "When a send is answered on topics without a flush.type attribute. The default is SYNC_FLUSH: an acknowledged message survives a power cut, and group commit keeps that fast (the Java broker's default is ASYNC_FLUSH).";
         "flushIntervalCommitLog" flush_interval: u64 = 2, number(0, 10_000, Unit::Millis), AnyTime,
             "How long messages of async topics may gather before they are written; this much can be lost in a power cut. A sync message in between is written at once and takes them along (Java: 500).";
+        "undurableBytesMax" undurable_bytes_max: u64 = 24 << 20, number(1 << 20, 24 << 20, Unit::Bytes), AnyTime,
+            "RingMQ's own: accepted bytes per shard that are not on the disk yet at which senders have to wait for the disk; a power cut loses no more than this of async topics (and what was already read from the sockets, 512 KiB).";
+        "undurableMsMax" undurable_ms_max: u64 = 1_000, number(100, 60_000, Unit::Millis), AnyTime,
+            "RingMQ's own: age of the oldest accepted message that is not on the disk yet at which senders have to wait for the disk: what a disk that hangs may cost in time.";
         "scrubRate" scrub_rate: u64 = 8 << 20, number(0, 4 << 30, Unit::Bytes), AnyTime,
             "Bytes a second at which each shard reads its full segments over and over in the background to find damage before a consumer does; 0 is never.";
         "flushConsumerOffsetInterval" flush_consumer_offset_interval: u64 = 1_000, number(10, 60_000, Unit::Millis), AnyTime,

@@ -14,7 +14,7 @@ mod nearest;
 pub mod page;
 pub mod properties;
 
-pub use broker::{BrokerSettings, EmbeddedNamesrv, FlushDiskType, RequestMode};
+pub use broker::{BrokerSettings, EmbeddedNamesrv, FlushDiskType, RequestMode, StoreSettings};
 pub use form::{Form, Unit, Value};
 pub use load::{Changed, Given, Loaded, Notice, Refused, Source, first_listed, load};
 pub use namesrv::NamesrvSettings;

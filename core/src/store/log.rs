@@ -4,6 +4,8 @@
 //! Never writes itself: the driver pulls [`WritePlan`]s and reports how they ended. What is promised and why it holds is
 //! section 7 of `docs/storage-format.md`.
 
+#[cfg(test)]
+mod elastic;
 mod segments;
 #[cfg(test)]
 mod tests;

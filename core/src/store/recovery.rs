@@ -383,6 +383,7 @@ impl Recovery {
         let log =
             CommitLog::resume(self.options, Position(end), &self.block, Position(ready_to), self.unindexed, found);
         self.report.end = Position(end);
+        self.report.latest_ms = self.latest_ms;
         self.report.first = self.segments.first().map_or(Position(end), |file| Position(file.base.0));
         Recovered { log, queues: self.queues, keys: self.keys, checkpoint: self.checkpoint, report: self.report }
     }

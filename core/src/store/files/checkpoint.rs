@@ -135,7 +135,8 @@ impl Checkpoint {
         let body_crc = from.i32()? as u32;
         let version = from.i16()? as u16;
         let shard = from.i16()? as u16;
-        let sequence = from.i64()? as u64;
+        // The next one's number must be one, too.
+        let sequence = Some(from.i64()? as u64).filter(|sequence| *sequence < u64::MAX / 2)?;
         let covered = Some(Position(from.i64()? as u64)).filter(|covered| covered.0 <= POSITION_END)?;
         let body_len = usize::try_from(from.i64()?).ok()?;
         let written_ms = from.i64()?;
@@ -247,6 +248,11 @@ mod tests {
         assert_eq!(Checkpoint::newest([Some(&old_file), Some(&new_file[..80])]).as_ref(), Some(&old));
         assert_eq!(Checkpoint::newest([None, Some(b"")]), None);
         assert_eq!(new.section(16), Some(&b"topics"[..]));
+    }
+
+    #[test]
+    fn a_number_without_a_next_one_is_damage() {
+        assert_eq!(Checkpoint::decode(&checkpoint(u64::MAX).encode()), None);
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 
 use ringmq_protocol::offset::Position;
 
-use super::super::limits::{BLOCK, POSITION_END, WRITES_MAX};
+use super::super::limits::{BLOCK, POSITION_END, WRITE_LEAST, WRITES_MAX};
 use super::super::segment::{Sealed, SegmentBase};
 use super::CommitLog;
 use crate::effects::Fault;
@@ -66,14 +66,14 @@ impl CommitLog {
         }
         let roll = self.rolls.front().copied();
         let waiting = roll.map_or(self.appended, |roll| roll.data_end);
-        let full = waiting - from >= self.write_max;
-        if !full && !self.in_flight.is_empty() && roll.is_none() {
-            return None; // Let it grow until the disk is free.
+        let waits = waiting - from;
+        let share = self.share(waits);
+        if roll.is_none()
+            && (waits < self.write_max && !self.is_due(urge) || waits < share && !self.in_flight.is_empty())
+        {
+            return None; // Let it grow, until it is old or the disk is free.
         }
-        if !full && roll.is_none() && !self.is_due(urge) {
-            return None;
-        }
-        let to = waiting.min(from + self.write_max);
+        let to = waiting.min(from + share);
         if self.open.is_some_and(|open| open.start < to) {
             self.seal();
         }
@@ -89,6 +89,13 @@ impl CommitLog {
         let len = (to - from).next_multiple_of(BLOCK) as usize;
         let (from, to) = (Position(from), Position(to));
         Some(WritePlan { seq, segment, file_offset: from.0 - segment.0, len, from, to })
+    }
+
+    /// What one write takes of `waits` bytes: its part if all writes that may still join took alike. So a fast disk gets
+    /// what there is in pieces that overlap, and what piles up behind a slow one goes out in large writes.
+    fn share(&self, waits: u64) -> u64 {
+        let part = waits / (WRITES_MAX - self.in_flight.len()) as u64;
+        (part - part % BLOCK).max(WRITE_LEAST).min(self.write_max)
     }
 
     /// Whether another write may join those in flight: there is room, and the last one left no block half filled.

@@ -60,6 +60,8 @@ pub struct RecoveryReport {
     pub replayed: u64,
     pub messages: u64,
     pub own_records: u64,
+    /// Store time of the newest message, ms; 0 without messages.
+    pub latest_ms: i64,
     /// The log ended in bytes that were no whole frame: a write had not completed.
     pub torn: bool,
 }
