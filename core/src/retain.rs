@@ -2,7 +2,7 @@
 //!
 //! Owns the look that follows each report of the volume (once a second), and what release means to the parts of a shard:
 //! queues and keys forget, minimums move. The arithmetic is `store::retention`'s, the order in which files go is the
-//! log's (`docs/storage-format.md` section 10). Never removes what a half, delayed or popped message still needs.
+//! log's (`docs/storage-format.md` section 11). Never removes what a half, delayed or popped message still needs.
 
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::response_code::ResponseCode;

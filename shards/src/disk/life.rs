@@ -135,6 +135,7 @@ impl Disk {
 
     async fn try_make(&self, base: SegmentBase) -> Result<SegmentFile, DiskError> {
         let path = self.directory.join(base.log_name());
+        let is_new = !path.exists();
         let spare = self.life.spares.borrow_mut().pop();
         if let Some(spare) = spare {
             let (from, to) = (self.directory.join(spare.spare_name()), path.clone());
@@ -142,7 +143,7 @@ impl Disk {
             renamed.map_err(disk_error)?;
         }
         let made = SegmentFile::make(&path, self.layout.segment_size(), self.mode).await;
-        if made.is_err() {
+        if made.is_err() && is_new {
             // What was allocated of it is somebody else's until there is enough.
             let _ = glommio::executor().spawn_blocking(move || std::fs::remove_file(path)).await;
         }

@@ -123,24 +123,27 @@ impl Disk {
         *self.owner.borrow_mut() = (Rc::downgrade(driver), Rc::downgrade(hosted));
     }
 
-    /// Opens the segment the log goes on in after a restart, and zeroes what is left of it.
+    /// Opens the segments the log goes on in after a restart, the active one and those that were prepared after it, and zeroes
+    /// what is left of them.
     ///
     /// # Errors
-    /// The file may not be opened.
+    /// A file may not be opened.
     pub async fn resume(self: &Rc<Self>, shard: &Shard) -> Result<(), DiskError> {
         self.adopt_spares(shard.log.start()).map_err(disk_error)?;
         let end = shard.log.appended();
-        let base = self.layout.segment_of(end);
-        let path = self.directory.join(base.log_name());
-        if !path.exists() {
-            return Ok(());
+        let active = self.layout.segment_of(end);
+        let mut base = active;
+        while base < shard.log.ready_to() {
+            let file = Rc::new(SegmentFile::open(&self.directory.join(base.log_name()), self.mode).await?);
+            if base == active {
+                let used = (end.0 - base.0).next_multiple_of(crate::boot::direct_io::BLOCK as u64);
+                file.claim(0, used as usize);
+            }
+            self.enter(base, file.clone());
+            let fill = self.clone().fill(base, file);
+            glommio::spawn_local_into(fill, self.queues.preparing).expect("the queue was made").detach();
+            base = SegmentBase(self.layout.end_of(base));
         }
-        let file = Rc::new(SegmentFile::open(&path, self.mode).await?);
-        let used = (end.0 - base.0).next_multiple_of(crate::boot::direct_io::BLOCK as u64);
-        file.claim(0, used as usize);
-        self.enter(base, file.clone());
-        let fill = self.clone().fill(base, file);
-        glommio::spawn_local_into(fill, self.queues.preparing).expect("the queue was made").detach();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Which segments the log still has, and when the files of one that is not needed any more may go.
 //!
 //! Owns the list of full segments, `start` (the first segment that is still read), and the order that
-//! `docs/storage-format.md` section 10 argues with: a segment is released in memory, both checkpoints say so, no read of it
+//! `docs/storage-format.md` section 11 argues with: a segment is released in memory, both checkpoints say so, no read of it
 //! is under way, and only then are its files given to the driver. Never decides that a segment should go, never touches
 //! a file.
 
@@ -80,6 +80,11 @@ impl CommitLog {
     #[inline]
     pub fn start(&self) -> SegmentBase {
         self.segments.start
+    }
+
+    /// Segments from the active one to below this have a file; the log writes to them without asking for one.
+    pub fn ready_to(&self) -> SegmentBase {
+        SegmentBase(self.ready_to)
     }
 
     /// Something was stored at `ms`.
