@@ -177,7 +177,7 @@ settings! {
     section store: StoreSettings "The log" {
         "storePathRootDir" store_path_root_dir: String = format!("{}/ringmq/store", host.home), text("a path", is_path), AtStart,
             "Data directory. One that holds something else is refused and left untouched.";
-        "mappedFileSizeCommitLog" segment_size: u64 = 256 << 20, number(4 << 20, 16 << 30, Unit::Bytes), AtStart,
+        "mappedFileSizeCommitLog" segment_size: u64 = 256 << 20, number(4 << 20, 1 << 30, Unit::Bytes), AtStart,
             "Size of a segment file of a new data directory, a multiple of 1 MiB (the Java broker's default is 1 GiB). Not set: less on a small volume, a 64th of each shard's share. An existing directory keeps its own.";
         "flushDiskType" flush_disk_type: FlushDiskType = FlushDiskType::SyncFlush, FlushDiskType::FORM, AnyTime,
             "When a send is answered on topics without a flush.type attribute. The default is SYNC_FLUSH: an acknowledged message survives a power cut, and group commit keeps that fast (the Java broker's default is ASYNC_FLUSH).";
