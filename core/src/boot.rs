@@ -3,6 +3,8 @@
 //! Owns which sections a checkpoint has besides the store's, and what is collected from records while the log is read.
 //! Reading itself is `store::recovery`'s; opening files is the driver's. Never starts a shard from damaged bytes.
 
+use std::collections::BTreeMap;
+
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::record::RecordRef;
 
@@ -103,12 +105,14 @@ impl From<RecoveryError> for OpenError {
     }
 }
 
+/// A topic's offsets, by queue and group. The log may hold a day of batches; only the last word per queue counts.
+type OfTopic = BTreeMap<(u32, Box<str>), i64>;
+
 /// What records say, in log order, until there is a shard to tell it to.
 #[derive(Debug)]
 struct Told {
     metadata: Restoring,
-    /// By topic, queue and group. The log may hold a day of batches; only the last word per queue counts.
-    offsets: Map<(Box<str>, u32, Box<str>), i64>,
+    offsets: Map<Box<str>, OfTopic>,
     delay: delay::progress::Progress,
     half: half::progress::Progress,
     pop: pop::record::Progress,
@@ -129,7 +133,7 @@ impl Visitor for Told {
             OwnKind::OffsetBatch => self.take_offsets(record.payload),
             OwnKind::QueuesDropped => {
                 let topic = std::str::from_utf8(record.payload).map_err(|_| Malformed)?;
-                self.offsets.retain(|(name, _, _), _| **name != *topic);
+                self.offsets.remove(topic);
                 self.pop.topic_dropped(topic);
                 self.sizes.dropped(topic);
                 Ok(())
@@ -162,10 +166,12 @@ impl Told {
 
     fn take_offsets(&mut self, payload: &[u8]) -> Result<(), Malformed> {
         let taken = offsets::read_batch(payload, |topic, queue, group, offset| {
-            let key = (topic.into(), queue, group.into());
-            match offset {
-                Some(offset) => drop(self.offsets.insert(key, offset)),
-                None => drop(self.offsets.remove(&key)),
+            let key = (queue, group.into());
+            match (self.offsets.get_mut(topic), offset) {
+                (Some(of_topic), Some(offset)) => drop(of_topic.insert(key, offset)),
+                (Some(of_topic), None) => drop(of_topic.remove(&key)),
+                (None, Some(offset)) => drop(self.offsets.insert(topic.into(), OfTopic::from_iter([(key, offset)]))),
+                (None, None) => {}
             }
         });
         taken.map_err(|_| Malformed)
@@ -311,12 +317,13 @@ impl Shard {
         }
     }
 
-    fn restore_offsets(&mut self, told: Map<(Box<str>, u32, Box<str>), i64>) {
+    fn restore_offsets(&mut self, told: Map<Box<str>, OfTopic>) {
         let Shard { queues, offsets, .. } = self;
         // A deleted topic said so in this log, so whatever is left here belongs to a queue that exists.
-        for ((topic, queue, group), offset) in told {
-            let slot = queues.open(&topic, queue);
-            offsets.restore(offsets::QueuePlace { topic: &topic, queue, slot }, &group, offset);
+        let all = told.iter().flat_map(|(topic, of_topic)| of_topic.iter().map(move |place| (topic, place)));
+        for (topic, ((queue, group), offset)) in all {
+            let slot = queues.open(topic, *queue);
+            offsets.restore(offsets::QueuePlace { topic, queue: *queue, slot }, group, *offset);
         }
     }
 

@@ -6,6 +6,8 @@
 
 use ringmq_protocol::wire::Reader;
 
+use hashbrown::hash_map::Entry;
+
 use crate::limits::{OFFSETS_MAX, OFFSETS_PER_RECORD};
 use crate::map::Map;
 use crate::store::QueueSlot;
@@ -34,13 +36,21 @@ pub struct QueuePlace<'a> {
     pub slot: QueueSlot,
 }
 
+/// A queue with an offset: topic and number as they are written down, and who has one.
+#[derive(Debug)]
+struct OfQueue {
+    topic: Box<str>,
+    queue: u32,
+    groups: Vec<GroupId>,
+}
+
 /// All offsets of the shard's queues.
 #[derive(Debug, Default)]
 pub struct Offsets {
     ids: Map<Box<str>, GroupId>,
     names: Vec<Box<str>>,
-    /// Topic and number of every queue with an offset, as they are written down.
-    queues: Map<QueueSlot, (Box<str>, u32)>,
+    /// Every queue with an offset.
+    queues: Map<QueueSlot, OfQueue>,
     progress: Map<(QueueSlot, GroupId), Progress>,
     /// Keys changed since the last batch, each once.
     dirty: Vec<(QueueSlot, GroupId)>,
@@ -49,6 +59,12 @@ pub struct Offsets {
 /// The shard keeps as many offsets as it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyOffsets;
+
+impl OfQueue {
+    fn new(topic: &str, queue: u32) -> Self {
+        OfQueue { topic: topic.into(), queue, groups: Vec::new() }
+    }
+}
 
 impl Offsets {
     /// The number of a group, given one if it has none yet; `None` at the limit.
@@ -78,7 +94,7 @@ impl Offsets {
 
     /// Topic and number of a queue on which some group committed an offset.
     pub fn queue_name(&self, slot: QueueSlot) -> Option<(&str, u32)> {
-        self.queues.get(&slot).map(|(topic, queue)| (&**topic, *queue))
+        self.queues.get(&slot).map(|of| (&*of.topic, of.queue))
     }
 
     /// A group's progress on a queue.
@@ -88,8 +104,8 @@ impl Offsets {
 
     /// Every group with a committed offset on a queue.
     pub fn of_queue(&self, slot: QueueSlot) -> impl Iterator<Item = (&str, i64)> {
-        let here = self.progress.iter().filter(move |((queue, _), _)| *queue == slot);
-        here.filter_map(|((_, group), progress)| Some((self.name(*group), progress.committed?)))
+        let groups = self.queues.get(&slot).into_iter().flat_map(|of| of.groups.iter());
+        groups.filter_map(move |group| Some((self.name(*group), self.get(slot, *group).committed?)))
     }
 
     /// Every queue on which a group committed an offset.
@@ -108,8 +124,13 @@ impl Offsets {
         if self.progress.len() >= OFFSETS_MAX && !self.progress.contains_key(&key) {
             return Err(TooManyOffsets);
         }
-        self.queues.entry(slot).or_insert_with(|| (topic.into(), queue));
-        let progress = self.progress.entry(key).or_default();
+        let progress = match self.progress.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                self.queues.entry(slot).or_insert_with(|| OfQueue::new(topic, queue)).groups.push(key.1);
+                place.insert(Progress::default())
+            }
+        };
         if progress.committed != Some(offset) {
             progress.committed = Some(offset);
             if !progress.dirty {
@@ -153,20 +174,27 @@ impl Offsets {
 
     /// Forgets a queue (its topic was deleted).
     pub fn drop_queue(&mut self, slot: QueueSlot) {
-        self.queues.remove(&slot);
-        self.progress.retain(|(queue, _), _| *queue != slot);
-        self.dirty.retain(|(queue, _)| *queue != slot);
+        // What is dirty of it is passed over when the next batch is made: its slot names nothing any more.
+        for group in self.queues.remove(&slot).into_iter().flat_map(|of| of.groups) {
+            self.progress.remove(&(slot, group));
+        }
     }
 
     /// Forgets a group's offsets (the group was deleted). The next batch says so, or they would be back after a restart.
     pub fn drop_group(&mut self, name: &str) {
         let Some(group) = self.find_group(name) else { return };
-        let Offsets { progress, dirty, .. } = self;
+        let Offsets { progress, dirty, queues, .. } = self;
         progress.retain(|(slot, owner), progress| {
-            if *owner == group && !progress.dirty {
+            if *owner != group {
+                return true;
+            }
+            if !progress.dirty {
                 dirty.push((*slot, group));
             }
-            *owner != group
+            if let Some(of) = queues.get_mut(slot) {
+                of.groups.retain(|other| *other != group);
+            }
+            false
         });
     }
 
@@ -177,6 +205,7 @@ impl Offsets {
 
     /// The next OffsetBatch payload of changed offsets, `None` when all are written.
     pub fn next_batch(&mut self) -> Option<Vec<u8>> {
+        while self.dirty.pop_if(|(slot, _)| !self.queues.contains_key(slot)).is_some() {}
         if self.dirty.is_empty() {
             return None;
         }
@@ -204,7 +233,7 @@ impl Offsets {
         let mut payload = vec![0; 4];
         let mut count = 0u32;
         for (slot, group) in keys {
-            let Some((topic, queue)) = self.queues.get(slot) else { continue };
+            let Some(OfQueue { topic, queue, .. }) = self.queues.get(slot) else { continue };
             let offset = self.get(*slot, *group).committed.unwrap_or(DELETED);
             put_text(&mut payload, topic);
             payload.extend_from_slice(&queue.to_be_bytes());
@@ -220,8 +249,11 @@ impl Offsets {
     pub fn restore(&mut self, place: QueuePlace<'_>, group: &str, offset: i64) {
         let QueuePlace { topic, queue, slot } = place;
         let Some(group) = self.group(group) else { return };
-        self.queues.entry(slot).or_insert_with(|| (topic.into(), queue));
-        self.progress.entry((slot, group)).or_default().committed = Some(offset);
+        let progress = self.progress.entry((slot, group)).or_insert_with(|| {
+            self.queues.entry(slot).or_insert_with(|| OfQueue::new(topic, queue)).groups.push(group);
+            Progress::default()
+        });
+        progress.committed = Some(offset);
     }
 }
 
@@ -308,6 +340,34 @@ mod tests {
             offsets.snapshot().iter().flat_map(|payload| read(payload)).collect::<Vec<_>>(),
             [entry("H", Some(1))]
         );
+    }
+
+    #[test]
+    fn a_dropped_queue_takes_its_offsets_along_and_no_others() {
+        let mut queues = QueueTable::new();
+        let mut offsets = Offsets::default();
+        let places = [("T", 0), ("T", 1), ("U", 0)];
+        let places = places.map(|(topic, queue)| QueuePlace { topic, queue, slot: queues.open(topic, queue) });
+        for (n, place) in places.iter().enumerate() {
+            offsets.commit(*place, "G", n as i64).unwrap();
+            offsets.commit(*place, "H", 10).unwrap();
+        }
+        offsets.drop_queue(places[1].slot);
+        let of = |offsets: &Offsets, at: usize| {
+            let mut all: Vec<_> = offsets.of_queue(places[at].slot).map(|(name, at)| (name.to_owned(), at)).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(of(&offsets, 1), []);
+        assert_eq!(of(&offsets, 2), [("G".to_owned(), 2), ("H".to_owned(), 10)]);
+        let written: Vec<_> = std::iter::from_fn(|| offsets.next_batch()).flat_map(|payload| read(&payload)).collect();
+        assert_eq!(written.len(), 4, "{written:?}");
+        offsets.drop_group("H");
+        assert_eq!(of(&offsets, 0), [("G".to_owned(), 0)]);
+        offsets.commit(places[0], "H", 3).unwrap();
+        assert_eq!(of(&offsets, 0), [("G".to_owned(), 0), ("H".to_owned(), 3)], "named once");
+        [0, 2].iter().for_each(|at| offsets.drop_queue(places[*at].slot));
+        assert_eq!(offsets.next_batch(), None, "nothing is left to write");
     }
 
     #[test]
