@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ impl Disk {
             let due_us = clock::mono_us() + limits::SCRUB_EVERY.as_micros() as u64;
             let directory = own.directory.clone();
             drop(own);
-            let bases = glommio::executor().spawn_blocking(move || indexed(directory)).await;
-            for base in bases.unwrap_or_default() {
+            // A few hundred names; no helper thread, whose answer nobody would take when the broker stops.
+            for base in indexed(&directory).unwrap_or_default() {
                 let Some(own) = disk.upgrade() else { return };
                 // One that went away meanwhile is nobody's loss.
                 let _ = own.scrub(base).await;
@@ -56,7 +56,7 @@ impl Disk {
     /// One segment and its index.
     async fn scrub(self: &Rc<Self>, base: SegmentBase) -> Result<(), DiskError> {
         let Some(mut survey) = self.survey(base) else { return Ok(()) };
-        self.scrub_index(base).await;
+        self.scrub_index(base).await?;
         let path = self.directory.join(base.log_name());
         let file = SegmentFile::open(&path, self.mode).await?;
         let mut found: Vec<Damage> = Vec::new();
@@ -110,14 +110,19 @@ impl Disk {
         })
     }
 
-    async fn scrub_index(&self, base: SegmentBase) {
-        let path = self.directory.join(base.index_name());
-        self.pause(fs::metadata(&path).map_or(0, |found| found.len())).await;
-        let layout = self.layout;
-        let good = glommio::executor()
-            .spawn_blocking(move || fs::read(path).map(|bytes| IndexFile::decode(&bytes, &layout, base).is_some()))
-            .await;
-        if let Ok(false) = good {
+    async fn scrub_index(&self, base: SegmentBase) -> Result<(), DiskError> {
+        let file = SegmentFile::open(&self.directory.join(base.index_name()), self.mode).await?;
+        let mut bytes = Vec::with_capacity(file.size() as usize);
+        while (bytes.len() as u64) < file.size() {
+            let len = (file.size() - bytes.len() as u64).min(limits::READ_CHUNK as u64);
+            self.pause(len).await;
+            let read = file.read(bytes.len() as u64, len as usize).await?;
+            if read.as_ref().is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(read.as_ref());
+        }
+        if IndexFile::decode(&bytes, &self.layout, base).is_none() {
             crate::error!(
                 "shard {}: scrub: {}/{} is damaged: its checksum is wrong. It is rebuilt from the segment when it is needed",
                 self.id.0,
@@ -125,6 +130,7 @@ impl Disk {
                 base.index_name()
             );
         }
+        Ok(())
     }
 
     /// Keeps to the allowed bytes a second (scrubRate); waits while there is none.
@@ -145,7 +151,7 @@ impl Disk {
 }
 
 /// The segments of a directory that have an index, and so are full.
-fn indexed(directory: PathBuf) -> io::Result<Vec<SegmentBase>> {
+fn indexed(directory: &Path) -> io::Result<Vec<SegmentBase>> {
     let mut bases = BTreeSet::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
