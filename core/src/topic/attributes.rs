@@ -51,6 +51,7 @@ const RESERVE_SIZE: &str = "reserve.size";
 /// Keys and values without sign, in the order of the keys. Nearly all of a million topics have none, and pay one word for it:
 /// `None` is the only form of being empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::box_collection, reason = "one word instead of three in each of a million topics")]
 pub struct Attributes(Option<Box<BTreeMap<Box<str>, Box<str>>>>);
 
 /// Why a change of attributes is refused (RocketMQ answers code 1).
