@@ -25,7 +25,7 @@ pub enum Planted {
     NoSync,
     /// Messages between two shards overtake one another.
     MeshReorders,
-    /// A stop in order forgets the consumers' offsets.
+    /// A stop in order writes neither the consumers' offsets nor a checkpoint.
     StopForgetsOffsets,
     /// A checkpoint leaves out how far delayed messages were delivered.
     NoDelaySection,

@@ -9,7 +9,7 @@ use ringmq_core::event::Input;
 use ringmq_protocol::response_code::ResponseCode;
 
 use super::answers::{Asked, messages_of, number_of, offset_of, with_command};
-use super::{Exists, NEW_TOPIC_QUEUES, POP_TOPIC, QUEUES, World};
+use super::{Exists, HalfMessage, NEW_TOPIC_QUEUES, POP_TOPIC, QUEUES, World};
 use crate::disk;
 use crate::ledger::{After, Kind, QueueKey};
 use crate::planted::Planted;
@@ -31,6 +31,10 @@ impl World {
             After::Stop => {
                 self.outcome.stops += 1;
                 self.quiesce()?;
+                // The last word of a consumer, shortly before the end.
+                self.store_offset();
+                self.harness.settle();
+                self.listen()?;
                 self.stop();
             }
         }
@@ -69,7 +73,10 @@ impl World {
 
     /// What an orderly stop writes.
     fn stop(&mut self) {
-        for id in self.harness.ids().into_iter().filter(|_| self.planted != Planted::StopForgetsOffsets) {
+        if self.planted == Planted::StopForgetsOffsets {
+            return self.harness.flush();
+        }
+        for id in self.harness.ids() {
             self.harness.apply(id, Input::Stop);
         }
         self.harness.settle();
@@ -246,7 +253,24 @@ impl World {
             }
         }
         self.ledger.all_kept()?;
+        self.decide_everything()?;
         self.pop_everything()
+    }
+
+    /// A half message that was taken and never decided can still be.
+    fn decide_everything(&mut self) -> Result<(), String> {
+        for HalfMessage { number, place, .. } in
+            self.halves.extract_if(.., |half| half.commit.is_none()).collect::<Vec<_>>()
+        {
+            let opaque = self.opaque();
+            self.ledger.decides(number, true);
+            let answer = self.ask_now(&wire::decide(opaque, number, place, true))?;
+            with_command(&answer, |command| match command.code {
+                0 => Ok(()),
+                code => Err(format!("half message {number} cannot be decided: code {code}, {:?}", command.remark)),
+            })?;
+        }
+        Ok(())
     }
 
     fn pop_everything(&mut self) -> Result<(), String> {
