@@ -144,7 +144,7 @@ fn done(shard: &mut Shard, now: Now, fetch: Fetch, damage: Option<Damage>, out: 
         },
         Purpose::Query { asker, id, question } => {
             let damage = damage.map(|damage| damaged(&shard.log, &damage));
-            query::fetched(shard, asker, id, &question, &positions, records, damage, out);
+            query::fetched(shard, asker, id, &question, positions.into_iter().zip(records), damage, out);
         }
         Purpose::SendBack(back) => send_back::fetched(shard, now, *back, first, out),
         Purpose::End(end) => transaction::fetched(shard, now, &end, first, out),

@@ -114,16 +114,15 @@ pub(crate) fn fetched(
     asker: ShardId,
     id: GatherId,
     question: &Question,
-    positions: &[Position],
-    records: Vec<Option<Record>>,
+    records: impl Iterator<Item = (Position, Option<Record>)>,
     damaged: Option<Refusal>,
     out: &mut Effects,
 ) {
     let here = shard.id;
-    let found = positions.iter().zip(records).filter_map(|(position, record)| {
+    let found = records.filter_map(|(position, record)| {
         let record = record?;
         let parsed = RecordRef::parse(&record).ok().filter(|parsed| question.matches(parsed))?;
-        let (store_timestamp, wire_offset) = (parsed.store_timestamp(), wire_offset(here, *position));
+        let (store_timestamp, wire_offset) = (parsed.store_timestamp(), wire_offset(here, position));
         Some(Found { store_timestamp, wire_offset, record })
     });
     let part = Part::Messages { found: found.take(question.most).collect(), most: question.most, damaged };

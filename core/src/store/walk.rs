@@ -113,11 +113,13 @@ mod tests {
     use crate::store::{CommitLog, LogOptions, OwnKind, OwnRecord, Urge};
     use std::collections::BTreeMap;
 
+    type Files = BTreeMap<u64, Vec<u8>>;
+
     /// A log of several segments, as files, and where its records lie.
-    fn written(count: u32) -> (CommitLog, BTreeMap<u64, Vec<u8>>, Vec<(u64, Vec<u8>)>) {
+    fn written(count: u32) -> (CommitLog, Files, Vec<(u64, Vec<u8>)>) {
         let layout = Layout::new(ShardId(3), SEGMENT_MIN).expect("a good size");
         let mut log = CommitLog::new(LogOptions::new(layout, 1));
-        let (mut files, mut records) = (BTreeMap::new(), Vec::new());
+        let (mut files, mut records) = (Files::new(), Vec::new());
         for n in 0..count {
             let payload = vec![n as u8; (n as usize * 7919) % 9_000 + 1];
             let record = OwnRecord { kind: OwnKind::OffsetBatch, payload: &payload };
@@ -138,7 +140,7 @@ mod tests {
         (log, files, records)
     }
 
-    fn walked(log: &CommitLog, files: &BTreeMap<u64, Vec<u8>>) -> Result<Vec<(u64, Vec<u8>)>, BrokenOff> {
+    fn walked(log: &CommitLog, files: &Files) -> Result<Vec<(u64, Vec<u8>)>, BrokenOff> {
         let mut walk = Walk::new(*log.layout(), 0, SegmentBase(0), log.appended());
         let mut found = Vec::new();
         while let Some(range) = walk.next_read() {

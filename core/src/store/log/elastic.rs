@@ -42,7 +42,7 @@ type Delay = fn(u64) -> u64;
 const REGIMES: [(&str, u64, Delay); 3] = [
     ("0.08 ms", 20 * MS, |_| FAST),
     ("4 ms", 300 * MS, |_| SLOW),
-    ("both, switching every 20 ms", 160 * MS, |now| if now / (20 * MS) % 2 == 0 { FAST } else { SLOW }),
+    ("both, switching every 20 ms", 160 * MS, |now| if (now / (20 * MS)).is_multiple_of(2) { FAST } else { SLOW }),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
