@@ -199,6 +199,15 @@ impl Harness {
                 next_checkpoint: opened.next_checkpoint,
             });
         }
+        // What a start notes (queues of topics that do not exist) is durable before anybody is served.
+        for id in self.ids() {
+            loop {
+                self.start_writes(id, Urge::Stop);
+                if !self.complete_writes(id, Ok(())) {
+                    break;
+                }
+            }
+        }
         let mut out = std::mem::take(&mut self.out);
         handlers::control::start(&mut self.nodes[0].shard, self.now, &mut out);
         self.drain(ShardId::CONTROL, &mut out);

@@ -55,7 +55,9 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
             let until = changes.into_iter().map(|one| change(shard, now, one, out)).max();
             shard.relays.confirm(until.unwrap_or(Position(0)), version);
         }
-        PeerMessage::Confirm { version } => handlers::control::confirmed(shard, now, from, version, out),
+        PeerMessage::Confirm { version, noted } => {
+            handlers::control::confirmed(shard, from, version, noted, out);
+        }
         PeerMessage::Gather { id, origin, frame } => {
             with_command(&frame, |command| {
                 let ask = Ask { now, origin, command, frame: &frame, wait_until: None };

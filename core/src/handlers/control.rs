@@ -44,6 +44,9 @@ pub(crate) fn commit(shard: &mut Shard, now: Now, change: Change, out: &mut Effe
     if control(shard)?.pending.is_full() {
         return Err(Refusal::new(ResponseCode::SystemBusy, "too many changes of topics and groups wait; try again"));
     }
+    if let Change::TopicPut(topic) = &change {
+        control(shard)?.endings.check(&topic.name)?;
+    }
     let until = match change.to_record() {
         None => Position(0),
         Some((kind, payload)) => {
@@ -56,6 +59,11 @@ pub(crate) fn commit(shard: &mut Shard, now: Now, change: Change, out: &mut Effe
     let version = control.pending.change(until, &change);
     note(control, now, &change, out);
     control.pending.confirm(ShardId::CONTROL, version);
+    if let Change::TopicDrop { name } = &change
+        && control.pending.confirmed_by_all() < version
+    {
+        control.endings.begun(name, version);
+    }
     let until = until.max(peer::change(shard, now, change, out));
     Ok(Ticket { version, until })
 }
@@ -224,10 +232,11 @@ pub fn durable(shard: &mut Shard, _now: Now, durable: Position, out: &mut Effect
 }
 
 /// A shard has applied everything up to this version.
-pub fn confirmed(shard: &mut Shard, _now: Now, from: ShardId, version: u64, out: &mut Effects) {
+pub fn confirmed(shard: &mut Shard, from: ShardId, version: u64, noted: bool, out: &mut Effects) {
     let durable = shard.log.durable();
     let Some(control) = shard.control.as_deref_mut() else { return };
     control.pending.confirm(from, version);
+    control.endings.confirmed(version, noted, control.pending.confirmed_by_all());
     control.pending.release(durable, out);
 }
 

@@ -287,8 +287,8 @@ pub(crate) fn durable(shard: &mut Shard, durable: Position, out: &mut Effects) {
     // is noticed at the next start (`topic_drop::forget_unknown`).
     let failed = shard.log.fault().is_some();
     let is_due = |(until, _): &mut (Position, u64)| *until <= durable || failed;
-    while let Some((_, version)) = shard.relays.confirms.pop_front_if(is_due) {
-        out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
+    while let Some((until, version)) = shard.relays.confirms.pop_front_if(is_due) {
+        out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version, noted: until <= durable }));
     }
 }
 

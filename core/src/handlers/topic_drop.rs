@@ -14,7 +14,7 @@ use crate::topic::is_system_topic;
 pub(crate) fn write(shard: &mut Shard, now: Now, topic: &str) -> Position {
     let record = OwnRecord { kind: OwnKind::QueuesDropped, payload: topic.as_bytes() };
     // A log that takes nothing any more is read-only: then the topic comes back with the next start, and can be deleted again.
-    let noted = shard.log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
+    let noted = shard.log.append_note(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
     noted.unwrap_or(shard.log.appended())
 }
 
