@@ -201,12 +201,7 @@ impl Harness {
         }
         // What a start notes (queues of topics that do not exist) is durable before anybody is served.
         for id in self.ids() {
-            loop {
-                self.start_writes(id, Urge::Stop);
-                if !self.complete_writes(id, Ok(())) {
-                    break;
-                }
-            }
+            self.write_out(id);
         }
         let mut out = std::mem::take(&mut self.out);
         handlers::control::start(&mut self.nodes[0].shard, self.now, &mut out);
@@ -524,15 +519,20 @@ impl Harness {
         any
     }
 
+    /// Writes everything one shard's log holds and completes it.
+    fn write_out(&mut self, id: ShardId) {
+        loop {
+            self.start_writes(id, Urge::Stop);
+            if !self.complete_writes(id, Ok(())) {
+                return;
+            }
+        }
+    }
+
     /// Writes everything on every shard and completes it, indexes of full segments included.
     pub fn flush(&mut self) {
         for id in self.ids() {
-            loop {
-                self.start_writes(id, Urge::Stop);
-                if !self.complete_writes(id, Ok(())) {
-                    break;
-                }
-            }
+            self.write_out(id);
             let node = &mut self.nodes[usize::from(id.0)];
             while let Some(sealed) = node.shard.log.take_sealed() {
                 let base = sealed.base();
