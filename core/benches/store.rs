@@ -178,7 +178,7 @@ fn index(layout: Layout, memory: &Memory, mut queues: QueueTable, mut keys: KeyI
                 break;
             }
         }
-        bytes += build.finish().expect("it is for a full segment").len();
+        bytes += build.finish().expect("it is for a full segment").bytes.len();
     }
     let (count, median) = (steps.0.len(), steps.median());
     let longest = steps.0.last().expect("there is a full segment");

@@ -10,6 +10,7 @@ use ringmq_protocol::record::RecordRef;
 
 use crate::cold::Cold;
 use crate::control::Control;
+use crate::delay::progress::Resumption;
 use crate::delay::{self, Delay};
 use crate::duties::Duty;
 use crate::event::{Now, ShardId};
@@ -29,7 +30,7 @@ use crate::store::retention::SizeTold;
 use crate::store::{
     Checkpoint, CommitLog, KeyIndex, Layout, LogOptions, OwnKind, OwnRecord, QueueTable, Recovered, Recovery,
 };
-use crate::store::{RecoveryError, Visitor};
+use crate::store::{Miss, Rebuild, RebuildError, RecoveryError, SegmentBase, Supplied, Visitor, Wanted};
 use crate::topic::Change;
 
 /// Checkpoint section of the control shard: topics, groups, settings changed at run time.
@@ -64,8 +65,109 @@ pub enum Knowledge {
 pub struct Opening {
     id: ShardId,
     shards: u16,
-    recovery: Recovery,
+    options: LogOptions,
+    phase: Phase,
     told: Told,
+}
+
+/// What is being read.
+#[derive(Debug)]
+enum Phase {
+    /// The log.
+    Recovery(Box<Recovery>),
+    /// What of the schedule lies in indexes on disk.
+    Schedule(Box<Rescheduling>),
+}
+
+/// A recovered log whose delayed messages are being looked for.
+#[derive(Debug)]
+struct Rescheduling {
+    recovered: Recovered,
+    restoring: Resumption,
+    /// Pages that are missed.
+    wanted: Option<Wanted>,
+    /// An index that is damaged, being made again.
+    rebuild: Option<Rebuild>,
+    /// Indexes made again, for this start's own use.
+    rebuilt: Vec<(SegmentBase, Vec<u8>)>,
+}
+
+impl Rescheduling {
+    fn new(recovered: Recovered, progress: delay::progress::Progress) -> Self {
+        let restoring = Resumption::new(progress, &recovered.queues);
+        Rescheduling { recovered, restoring, wanted: None, rebuild: None, rebuilt: Vec::new() }
+    }
+
+    /// Goes on until something must be read.
+    fn advance(&mut self, options: LogOptions) -> Result<(), OpenError> {
+        loop {
+            let queues = &mut self.recovered.queues;
+            if self.wanted.is_none() && self.restoring.advance(queues).is_ok() {
+                // They are made again for good as soon as the shard runs.
+                self.rebuilt.drain(..).for_each(|(base, _)| queues.note_damaged(base));
+                return Ok(());
+            }
+            let base = match self.wanted.map_or_else(|| queues.take_miss(), |wanted| Some(Miss::Pages(wanted))) {
+                Some(Miss::Pages(wanted)) => {
+                    self.wanted = Some(wanted);
+                    let Some((_, file)) = self.rebuilt.iter().find(|(base, _)| *base == wanted.base) else {
+                        return Ok(());
+                    };
+                    let range = wanted.range();
+                    let pages = file.get(range.offset as usize..(range.offset + range.len) as usize);
+                    match queues.supply(&wanted, pages) {
+                        Supplied::More(more) => self.wanted = Some(more),
+                        Supplied::Again => self.wanted = None,
+                        Supplied::Damaged => unreachable!("an index that was just made is whole"),
+                    }
+                    continue;
+                }
+                Some(Miss::Damaged(base)) => base,
+                None => unreachable!("whoever finds something cold notes it"),
+            };
+            self.begin_rebuild(options, base)?;
+            return Ok(());
+        }
+    }
+
+    fn begin_rebuild(&mut self, options: LogOptions, base: SegmentBase) -> Result<(), OpenError> {
+        let start = self.recovered.report.first.0;
+        self.rebuild = Some(Rebuild::new(options, start, base).map_err(unreadable)?);
+        Ok(())
+    }
+
+    fn supply(&mut self, options: LogOptions, bytes: &[u8]) -> Result<(), OpenError> {
+        let Rescheduling { recovered, wanted, rebuild, rebuilt, .. } = self;
+        if let Some(making) = rebuild {
+            match making.supply(bytes) {
+                Ok(()) => {}
+                Err(RebuildError::Before(base)) => return self.begin_rebuild(options, base),
+                Err(error) => return Err(unreadable(error)),
+            }
+            if making.next_read().is_some() {
+                return Ok(());
+            }
+            let done = rebuild.take().expect("asked above");
+            let base = done.base();
+            recovered.queues.repaired(base);
+            rebuilt.push((base, done.finish()));
+        } else if let Some(pages) = wanted.take() {
+            match recovered.queues.supply(&pages, Some(bytes)) {
+                Supplied::More(more) => *wanted = Some(more),
+                Supplied::Again => {}
+                Supplied::Damaged => return self.begin_rebuild(options, pages.base),
+            }
+        }
+        self.advance(options)
+    }
+}
+
+/// An index is damaged and its segment, too.
+fn unreadable(error: RebuildError) -> OpenError {
+    match error {
+        RebuildError::Log(error) => OpenError::Recovery(error),
+        RebuildError::Before(base) => OpenError::Recovery(RecoveryError::Missing { base }),
+    }
 }
 
 /// A shard that is ready, and how it got there.
@@ -216,12 +318,23 @@ impl Opening {
         if let Some(checkpoint) = recovery.checkpoint() {
             told.begin(checkpoint)?;
         }
-        Ok(Opening { id, shards, recovery, told })
+        let phase = Phase::Recovery(Box::new(recovery));
+        let mut opening = Opening { id, shards, options, phase, told };
+        if opening.next_read().is_none() {
+            opening.supply(&[])?;
+        }
+        Ok(opening)
     }
 
     /// What to read next; `None` when the shard can be finished.
     pub fn next_read(&self) -> Option<ReadRange> {
-        self.recovery.next_read()
+        match &self.phase {
+            Phase::Recovery(recovery) => recovery.next_read(),
+            Phase::Schedule(schedule) => match &schedule.rebuild {
+                Some(rebuild) => rebuild.next_read(),
+                None => schedule.wanted.map(|wanted| wanted.range()),
+            },
+        }
     }
 
     /// Takes the bytes of [`Opening::next_read`].
@@ -229,12 +342,37 @@ impl Opening {
     /// # Errors
     /// They are damaged: the shard must not be used.
     pub fn supply(&mut self, bytes: &[u8]) -> Result<(), OpenError> {
-        Ok(self.recovery.supply(bytes, &mut self.told)?)
+        match &mut self.phase {
+            Phase::Recovery(recovery) => {
+                recovery.supply(bytes, &mut self.told)?;
+                if recovery.next_read().is_none() {
+                    let recovery =
+                        std::mem::replace(recovery, Box::new(Recovery::new(self.options, Found::default())?));
+                    self.reschedule(*recovery)?;
+                }
+                Ok(())
+            }
+            Phase::Schedule(schedule) => schedule.supply(self.options, bytes),
+        }
+    }
+
+    /// The log was read: now the delayed messages that wait.
+    fn reschedule(&mut self, recovery: Recovery) -> Result<(), OpenError> {
+        let mut schedule = Rescheduling::new(recovery.finish(), self.told.delay);
+        schedule.advance(self.options)?;
+        self.phase = Phase::Schedule(Box::new(schedule));
+        Ok(())
     }
 
     /// Bytes of log that are done, and how many there are at most.
     pub fn progress(&self) -> (u64, u64) {
-        self.recovery.progress()
+        match &self.phase {
+            Phase::Recovery(recovery) => recovery.progress(),
+            Phase::Schedule(schedule) => {
+                let end = schedule.recovered.report.end.0;
+                (end, end)
+            }
+        }
     }
 
     /// The shard.
@@ -242,12 +380,15 @@ impl Opening {
     /// # Panics
     /// If there is still something to read.
     pub fn finish(self, now: Now, knowledge: Knowledge) -> Opened {
-        let Opening { id, shards, recovery, told } = self;
-        let Told { metadata: restoring, offsets, delay, half, pop, sizes, layout: _, shards: _ } = told;
-        let Recovered { log, queues, keys, checkpoint, report } = recovery.finish();
+        let Opening { id, shards, options: _, phase, told } = self;
+        let Told { metadata: restored, offsets, delay: _, half, pop, sizes, layout: _, shards: _ } = told;
+        let Phase::Schedule(schedule) = phase else { panic!("the log is not read yet") };
+        let Rescheduling { recovered, restoring, wanted, rebuild, .. } = *schedule;
+        assert!(wanted.is_none() && rebuild.is_none(), "the schedule is not read yet");
+        let Recovered { log, queues, keys, checkpoint, report } = recovered;
         let (metadata, control) = match knowledge {
             Knowledge::Truth(mut loaded) => {
-                let metadata = restoring.finish(&mut loaded);
+                let metadata = restored.finish(&mut loaded);
                 (metadata, Some(Box::new(Control::new(now, *loaded, shards))))
             }
             Knowledge::Copy(metadata) => (*metadata, None),
@@ -255,7 +396,7 @@ impl Opening {
         let mut shard = Shard::new(id, shards, metadata, Storage { log, queues, index: keys });
         shard.control = control;
         shard.restore_offsets(offsets);
-        shard.delay = Delay::resume(shard.metadata.settings.delay_levels_ms(), delay, &shard.queues);
+        shard.delay = restoring.finish(shard.metadata.settings.delay_levels_ms());
         // From here on no wall clock that somebody sets moves it.
         shard.delay.clock().now_ms(now);
         shard.half = half.finish();

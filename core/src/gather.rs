@@ -11,6 +11,7 @@ use ringmq_protocol::request_code::RequestCode;
 
 use ringmq_protocol::response_code::ResponseCode;
 
+use crate::again::{self, Again};
 use crate::duties::{Duty, Next};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{GatherId, Now, PeerMessage, ShardId};
@@ -39,6 +40,8 @@ pub enum Part {
     Figures(Box<runtime::Figures>),
     /// This shard could not look; the others' parts count.
     Nothing,
+    /// This shard has something to say and cannot: an answer without it would be wrong.
+    Refused(Refusal),
 }
 
 /// Makes one shard's part for the asking shard; `None` if it comes later through [`give_part`] (bytes must be read first).
@@ -124,12 +127,18 @@ pub fn ask_all(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<An
     Ok(Answer::Held)
 }
 
-/// Another shard asks for this shard's part.
-pub fn asked(shard: &mut Shard, ask: &Ask<'_>, from: ShardId, id: GatherId, out: &mut Effects) {
+/// Another shard asks for this shard's part. `rounds` says how often it ran before, for pages of an index.
+pub fn asked(shard: &mut Shard, ask: &Ask<'_>, from: ShardId, id: GatherId, rounds: u16, out: &mut Effects) {
+    shard.queues.forget_miss();
     let part = match row(ask.command.code) {
-        Some(gather) => (gather.part)(shard, ask, from, id, out).unwrap_or(Some(Part::Nothing)),
-        None => Some(Part::Nothing),
+        Some(gather) => (gather.part)(shard, ask, from, id, out),
+        None => Ok(Some(Part::Nothing)),
     };
+    if part.is_err() && shard.queues.has_miss() {
+        let again = Again::Part { from, id, origin: ask.origin, frame: ask.frame.into() };
+        return again::page_in(shard, ask.now, again, rounds, out);
+    }
+    let part = part.unwrap_or(Some(Part::Nothing));
     if let Some(part) = part {
         give_part(shard, from, id, part, out);
     }
@@ -158,7 +167,10 @@ fn end(shard: &mut Shard, id: GatherId, out: &mut Effects) {
     if let Some(Pending { to, code, parts, .. }) = shard.gathers.pending.remove(&id)
         && let Some(gather) = row(code)
     {
-        (gather.merge)(&to, parts, out);
+        match parts.iter().find_map(|part| if let Part::Refused(refusal) = part { Some(refusal) } else { None }) {
+            Some(refusal) => drop(out.refuse(&to, refusal)),
+            None => (gather.merge)(&to, parts, out),
+        }
     }
 }
 

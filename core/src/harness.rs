@@ -18,10 +18,11 @@ use crate::place::Place;
 use crate::retain;
 use crate::settings::{BrokerSettings, Given, Host, load};
 use crate::shard::Shard;
+use crate::store::index_file::IndexFile;
 use crate::store::recovery::{Found, FoundFile};
 use crate::store::retention::Volume;
 use crate::store::{Checkpoint, IndexBuild, LogOptions, OwnRecord, ReadPlan, SegmentBase, Urge, WritePlan};
-use crate::store::{RangeOf, ReadRange};
+use crate::store::{RangeOf, ReadRange, Rebuild, RebuildError};
 use crate::topic::Change;
 
 /// Wall clock of a new harness: 2026-11-21 00:00 UTC.
@@ -189,7 +190,15 @@ impl Harness {
             while let Some(range) = opening.next_read() {
                 opening.supply(&disk.read(&range))?;
             }
-            let opened = opening.finish(self.now, knowledge);
+            let mut opened = opening.finish(self.now, knowledge);
+            // As few as there may be: what is on disk is missed all the time.
+            opened.shard.queues.set_page_limit(0);
+            for (base, file) in &disk.indexes {
+                // What the scrub would find.
+                if IndexFile::decode(file, &layout, SegmentBase(*base)).is_none() {
+                    opened.shard.queues.found_damaged(SegmentBase(*base));
+                }
+            }
             self.nodes.push(Node {
                 shard: opened.shard,
                 disk,
@@ -207,8 +216,35 @@ impl Harness {
         handlers::control::start(&mut self.nodes[0].shard, self.now, &mut out);
         self.drain(ShardId::CONTROL, &mut out);
         self.out = out;
+        self.repair();
         self.settle();
         Ok(())
+    }
+
+    /// Makes damaged indexes again, as the driver does in the background; `false` if there were none that could be made.
+    pub fn repair(&mut self) -> bool {
+        let mut any = false;
+        for node in &mut self.nodes {
+            while let Some(base) = node.shard.queues.damaged().iter().min().copied() {
+                let mut options = LogOptions::new(*node.shard.log.layout(), self.epoch);
+                options.seed = node.shard.log.seed();
+                let Ok(mut rebuild) = Rebuild::new(options, node.shard.queues.start(), base) else { break };
+                let mut outcome = Ok(());
+                while let Some(range) = rebuild.next_read().filter(|_| outcome.is_ok()) {
+                    outcome = rebuild.supply(&node.disk.read(&range));
+                }
+                match outcome {
+                    Ok(()) => {
+                        node.disk.indexes.insert(base.0, rebuild.finish());
+                        node.shard.queues.repaired(base);
+                        any = true;
+                    }
+                    Err(RebuildError::Before(before)) => node.shard.queues.found_damaged(before),
+                    Err(RebuildError::Log(_)) => break,
+                }
+            }
+        }
+        any
     }
 
     /// Makes a topic or a group without a client: it is in the control shard's log, and every shard knows it at once.
@@ -311,7 +347,7 @@ impl Harness {
             if let Some(mut build) = IndexBuild::partial(&node.shard.log) {
                 while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
                 let base = build.base();
-                node.disk.partials.extend(build.finish().map(|bytes| (base.0, bytes)));
+                node.disk.partials.extend(build.finish().map(|finished| (base.0, finished.bytes)));
             }
         }
     }
@@ -426,6 +462,7 @@ impl Harness {
             let mut busy = self.prompt && self.carry();
             if self.eager {
                 busy |= self.serve_reads();
+                busy |= self.repair();
                 busy |= self.write_urgent();
             }
             if !busy {
@@ -538,7 +575,9 @@ impl Harness {
                 let base = sealed.base();
                 let mut build = IndexBuild::new(node.shard.log.layout(), sealed);
                 while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
-                node.disk.indexes.insert(base.0, build.finish().expect("it is for a full segment"));
+                let mut finished = build.finish().expect("it is for a full segment");
+                node.disk.indexes.insert(base.0, std::mem::take(&mut finished.bytes));
+                finished.in_place(&mut node.shard.queues, &mut node.shard.index);
                 node.shard.log.index_in_place(base);
             }
         }

@@ -6,6 +6,7 @@
 //!
 //! Absent here, by rule: clocks, randomness, threads, locks, sockets, files, `async`. All of that is `shards`'.
 
+pub mod again;
 pub mod append;
 pub mod boot;
 pub mod cold;

@@ -47,6 +47,13 @@ pub const WAITING_MAX: usize = 262_144;
 /// Cold reads under way per shard; more are refused with SYSTEM_BUSY and the client asks again.
 pub const READS_MAX: usize = 4_096;
 
+/// How often a request may run that needs pages of indexes: a search by time takes a dozen, statistics of a thousand
+/// queues one for each.
+pub const PAGE_ROUNDS_MAX: u16 = 4_096;
+
+/// After so many runs times that are only shown to people are told about: memory may hold fewer pages than are needed.
+pub const PAGE_ROUNDS_TIRED: u16 = 512;
+
 /// Frames parked per shard until their topic exists.
 pub const PARKED_MAX: usize = 4_096;
 
@@ -190,3 +197,4 @@ const _: () = assert!(QUERY_BYTES_MAX < FRAME_MAX);
 const _: () = assert!(PULL_SCAN_MIN <= PULL_SCAN_MAX);
 const _: () = assert!(SUBSCRIPTION_GRACE_MS < HOLD_MAX_MS);
 const _: () = assert!(PROPERTIES_MAX == i16::MAX as usize);
+const _: () = assert!(PAGE_ROUNDS_TIRED < PAGE_ROUNDS_MAX);

@@ -61,7 +61,7 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
         PeerMessage::Gather { id, origin, frame } => {
             with_command(&frame, |command| {
                 let ask = Ask { now, origin, command, frame: &frame, wait_until: None };
-                gather::asked(shard, &ask, from, id, out);
+                gather::asked(shard, &ask, from, id, 0, out);
             });
         }
         PeerMessage::Part { id, part } => gather::take_part(shard, id, part, out),

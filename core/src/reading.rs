@@ -5,6 +5,7 @@
 
 use ringmq_protocol::response_code::ResponseCode;
 
+use crate::again::Paged;
 use crate::effects::{Effects, Refusal};
 use crate::event::ReadId;
 use crate::limits::READS_MAX;
@@ -17,6 +18,8 @@ use crate::store::{Position, RangeOf, ReadPlan, SegmentBase};
 pub enum Reading {
     /// They are a part of the log, for `Cold`; all below `durable` was so when they were asked for.
     Log { stretch: Stretch, durable: Position },
+    /// They are pages of an index that something waits for.
+    Index(Box<Paged>),
 }
 
 /// The reads under way.
@@ -54,6 +57,11 @@ impl Reads {
     /// What a finished read was for; `None` for an id we never gave out or already served.
     pub fn take(&mut self, id: ReadId) -> Option<(ReadPlan, Reading)> {
         self.readings.remove(&id)
+    }
+
+    /// Whether one more may be started.
+    pub fn has_room(&self) -> bool {
+        self.readings.len() < READS_MAX
     }
 
     /// The first segment that a read under way is of.

@@ -104,9 +104,9 @@ fn dead_below(shard: &mut Shard) -> SegmentBase {
     if !std::mem::take(&mut log.retention.look_for_dead) {
         return log.retention.dead_to;
     }
-    let alive = queues.iter().filter(|(topic, _, _)| ![SCHEDULE_TOPIC, HALF_TOPIC, OP_TOPIC].contains(topic));
-    let first = alive.filter_map(|(_, _, queue)| queue.entry(queue.min())).map(|entry| entry.position).min();
-    let first = first.unwrap_or(log.appended());
+    let alive = queues.firsts().filter(|(topic, _)| ![SCHEDULE_TOPIC, HALF_TOPIC, OP_TOPIC].contains(topic));
+    // Of a queue whose first messages are on disk only a bound may be known: then the segment stays until its time.
+    let first = alive.map(|(_, first)| first).min().unwrap_or(log.appended());
     // What cannot go yet (no index, no checkpoint) is dead all the same.
     log.retention.dead_to = log.layout().segment_of(first);
     log.retention.dead_to
@@ -119,7 +119,7 @@ fn pin_below(shard: &mut Shard, to: Position) -> Option<(Position, Pin)> {
     let delayed = delay.oldest_below(to).map(|position| (position, Pin::DelayedMessage));
     let popped = pop.lines.iter().filter_map(|line| {
         let (offset, _) = line.out.first_key_value()?;
-        Some(queues.get(line.slot)?.entry(*offset)?.position)
+        queues.position_at_least(line.slot, *offset)
     });
     let popped = popped.min().map(|position| (position, Pin::PoppedMessage));
     let first = [half, delayed, popped].into_iter().flatten().min_by_key(|(position, _)| *position);

@@ -23,9 +23,9 @@ use crate::parked::Parked;
 use crate::place::Place;
 use crate::pop::Pop;
 use crate::reading::{Reading, Reads};
-use crate::store::{CommitLog, KeyIndex, Position, QueueTable};
+use crate::store::{CommitLog, Entry, KeyIndex, Position, QueueTable};
 use crate::waiting::{Shows, Waiting};
-use crate::{append, handlers, peer, retain, routes};
+use crate::{again, append, handlers, peer, retain, routes};
 
 /// The parts of one shard. Handlers take them apart in their first line; there are no getters.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub struct Scratch {
     pub ids: String,
     /// Log ranges of the messages being sent to a consumer.
     pub spans: Vec<(Position, u32)>,
+    /// Queue entries from disk that a pull looks at.
+    pub entries: Vec<(u64, Entry)>,
     /// Queues that became readable further.
     pub shown: Vec<Shows>,
 }
@@ -145,11 +147,20 @@ impl Shard {
 
     /// Answers a request that must not be parked behind others (it may be the first of its line).
     pub(crate) fn dispatch(&mut self, ask: &Ask<'_>, out: &mut Effects) {
-        let outcome = match routes::handler(ask.command.code) {
+        let outcome = self.answer(ask, out);
+        if outcome.is_err() && self.queues.has_miss() {
+            return again::wait_for_request(self, ask, 0, out);
+        }
+        self.finish(&ask.to(), outcome, out);
+    }
+
+    /// The answer of the request's handler.
+    pub(crate) fn answer(&mut self, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
+        self.queues.forget_miss();
+        match routes::handler(ask.command.code) {
             Some(handler) => handler(self, ask, out),
             None => Err(routes::unserved(ask.command.code)),
-        };
-        self.finish(&ask.to(), outcome, out);
+        }
     }
 
     /// Does with an answer what it says it waits for.
@@ -195,6 +206,7 @@ impl Shard {
         let Some((_, reading)) = self.reads.take(id) else { return };
         match reading {
             Reading::Log { stretch, durable } => cold::arrived(self, now, stretch, durable, result, out),
+            Reading::Index(paged) => again::read(self, now, *paged, result, out),
         }
     }
 

@@ -270,9 +270,9 @@ impl ShardCheck<'_> {
 
     /// What the checkpoint knows of queues whose last messages may be the lost ones.
     fn ends(&self, checkpoint: &Checkpoint, continuity: &mut Continuity) {
-        for mark in &checkpoint.queues {
+        for mark in checkpoint.queues.iter() {
             if mark.max > mark.min {
-                continuity.known_to(&mark.topic, mark.queue, mark.max, checkpoint.covered);
+                continuity.known_to(mark.topic, mark.queue, mark.max, checkpoint.covered);
             }
         }
     }

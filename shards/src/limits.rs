@@ -65,6 +65,12 @@ pub const COLD_READS: usize = 8;
 /// Largest single disk read, bytes.
 pub const READ_CHUNK: usize = 1024 * 1024;
 
+/// How long a shard waits before it tries again to write an index that could not be written.
+pub const INDEX_RETRY: Duration = Duration::from_secs(1);
+
+/// How long it waits before it tries again to make an index whose segment could not be read.
+pub const REPAIR_RETRY: Duration = Duration::from_secs(60);
+
 /// How long the scrub rests before its first round and between looks at the clock: a start has better things to do.
 pub const SCRUB_REST: Duration = Duration::from_secs(60);
 

@@ -198,7 +198,10 @@ fn keep_up(shard: &mut Shard, directory: &Path, sequence: u64) -> io::Result<()>
     let write = |shard: &mut Shard, mut build: IndexBuild| {
         while !build.step(&mut shard.queues, &mut shard.index) {}
         let name = build.file_name();
-        build.finish().map_or(Ok(()), |bytes| replace::replace(directory, &name, &bytes))
+        let Some(mut finished) = build.finish() else { return Ok(()) };
+        replace::replace(directory, &name, &std::mem::take(&mut finished.bytes))?;
+        finished.in_place(&mut shard.queues, &mut shard.index);
+        Ok(())
     };
     let layout = *shard.log.layout();
     while let Some(sealed) = shard.log.take_sealed() {

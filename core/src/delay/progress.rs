@@ -17,7 +17,7 @@ use super::schedule::{Due, Mark, Schedule};
 use super::steady::{STEADY_MAX_MS, Steady};
 use super::{Delay, SCHEDULE_TOPIC};
 use crate::event::Now;
-use crate::store::{CommitLog, OwnKind, OwnRecord, QueueTable};
+use crate::store::{Absent, CommitLog, Entry, OwnKind, OwnRecord, QueueSlot, QueueTable};
 
 /// A payload that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,28 +105,66 @@ impl Delay {
             }
         }
     }
+}
 
-    /// Goes on where an earlier life stopped: everything in the schedule queues beyond the mark waits again. The duty is to
-    /// run at once afterwards.
-    pub fn resume(levels_ms: Vec<u64>, progress: Progress, queues: &QueueTable) -> Self {
+/// The schedule of an earlier life on its way back: everything in the schedule queues beyond the mark waits again.
+#[derive(Debug)]
+pub struct Resumption {
+    clock: Steady,
+    schedule: Schedule,
+    passed: Mark,
+    /// Queues not looked at yet, and where in the last one to go on.
+    slots: Vec<QueueSlot>,
+    next: Option<u64>,
+}
+
+impl Resumption {
+    /// Begins with what the log said.
+    pub fn new(progress: Progress, queues: &QueueTable) -> Self {
         let Progress { drift_ms, passed } = progress;
         let mut clock = Steady::resume(drift_ms);
         clock.not_before(passed.at_ms);
-        let mut schedule = Schedule::after(passed);
-        for (_, slot) in queues.of_topic(SCHEDULE_TOPIC) {
-            let Some(queue) = queues.get(slot) else { continue };
+        let slots = queues.of_topic(SCHEDULE_TOPIC).map(|(_, slot)| slot).collect();
+        Resumption { clock, schedule: Schedule::after(passed), passed, slots, next: None }
+    }
+
+    /// Goes on; when it returns `Ok`, everything is there.
+    ///
+    /// # Errors
+    /// [`Absent`] when a page must be read first.
+    pub fn advance(&mut self, queues: &mut QueueTable) -> Result<(), Absent> {
+        while let Some(slot) = self.slots.last().copied() {
             // What was stored so long before the mark that no delay reaches over it was delivered.
-            let oldest_ms = passed.at_ms.saturating_sub(i64::from(i32::MAX));
-            for offset in queue.first_since(oldest_ms)..queue.max() {
-                let (Some(entry), Some(stored_ms)) = (queue.entry(offset), queue.store_ms(offset)) else { continue };
-                let at_ms = stored_ms.saturating_add(i64::from(entry.tag_hash)).clamp(0, STEADY_MAX_MS);
-                let due = Due { at_ms, position: entry.position, size: entry.size };
-                clock.not_before(stored_ms);
-                if due.mark() > passed {
-                    schedule.add(due);
+            let oldest_ms = self.passed.at_ms.saturating_sub(i64::from(i32::MAX));
+            let mut offset = match self.next {
+                Some(next) => next,
+                None => queues.first_since(slot, oldest_ms)?,
+            };
+            while offset < queues[slot].max() {
+                self.next = Some(offset);
+                if let Some((entry, stored_ms)) = queues.look_on(slot, offset)? {
+                    self.take(entry, stored_ms);
                 }
+                offset += 1;
             }
+            self.next = None;
+            self.slots.pop();
         }
+        Ok(())
+    }
+
+    fn take(&mut self, entry: Entry, stored_ms: i64) {
+        let at_ms = stored_ms.saturating_add(i64::from(entry.tag_hash)).clamp(0, STEADY_MAX_MS);
+        let due = Due { at_ms, position: entry.position, size: entry.size };
+        self.clock.not_before(stored_ms);
+        if due.mark() > self.passed {
+            self.schedule.add(due);
+        }
+    }
+
+    /// The delayed messages as they wait. The duty is to run at once afterwards.
+    pub fn finish(self, levels_ms: Vec<u64>) -> Delay {
+        let Resumption { clock, schedule, .. } = self;
         Delay { clock, schedule, ..Delay::new(levels_ms) }
     }
 }
@@ -151,6 +189,12 @@ mod tests {
         Due { at_ms: stay.due_ms, position: entry.position, size: entry.size }
     }
 
+    fn resume(progress: Progress, queues: &mut QueueTable) -> Delay {
+        let mut restoring = Resumption::new(progress, queues);
+        restoring.advance(queues).expect("all is resident");
+        restoring.finish(vec![1_000])
+    }
+
     fn waiting(delay: &mut Delay) -> Vec<Due> {
         std::iter::from_fn(|| delay.schedule.take()).collect()
     }
@@ -166,9 +210,9 @@ mod tests {
         delay.schedule.pass(early);
         let mut progress = Progress::default();
         assert_eq!(progress.restore(&delay.section()), Ok(()));
-        let mut again = Delay::resume(vec![1_000], progress, &queues);
+        let mut again = resume(progress, &mut queues);
         assert_eq!(waiting(&mut again), [middle, late]);
-        let mut all = Delay::resume(vec![1_000], Progress::default(), &queues);
+        let mut all = resume(Progress::default(), &mut queues);
         assert_eq!(waiting(&mut all), [early, middle, late]);
     }
 
@@ -177,7 +221,7 @@ mod tests {
         let mut delay = Delay::new(vec![1_000]);
         let mut queues = QueueTable::new();
         store(&mut delay, &mut queues, at(500), 1_000, 100);
-        let mut again = Delay::resume(vec![1_000], Progress::default(), &queues);
+        let mut again = resume(Progress::default(), &mut queues);
         assert_eq!(again.clock().now_ms(Now { wall_ms: 3, mono_us: 0 }), 1_000_500);
     }
 

@@ -48,8 +48,8 @@ fn not_found() -> Refusal {
 fn start(shard: &Shard, topic: &str, group: &str, slot: Option<QueueSlot>) -> Option<i64> {
     let Some(queue) = slot.and_then(|slot| shard.queues.get(slot)) else { return Some(0) };
     let end = queue.visible() as i64;
-    let first = queue.entry(queue.min());
-    let young = first.is_none_or(|first| shard.log.appended().0 - first.position.0 <= YOUNG_QUEUE_BYTES);
+    // Exact where it counts: for a queue that begins with number 0.
+    let young = queue.first_position().is_none_or(|first| shard.log.appended().0 - first <= YOUNG_QUEUE_BYTES);
     if queue.min() == 0 && young {
         return Some(0);
     }
@@ -133,15 +133,20 @@ pub fn max(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer
 pub fn min(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
     let header: QueueHeader<'_> = ask.header()?;
     let slot = find(shard, header.topic, header.queue_id);
-    let offset = slot.map_or(0, |slot| shard.queues[slot].min()) as i64;
+    let offset = slot.map_or(Ok(0), |slot| shard.queues.exact_min(slot))? as i64;
     Ok(out.answer(&ask.to(), &OffsetReply { offset }))
 }
 
 /// GET_EARLIEST_MSG_STORETIME (32).
 pub fn earliest_store_time(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
     let header: QueueHeader<'_> = ask.header()?;
-    let queue = find(shard, header.topic, header.queue_id).map(|slot| &shard.queues[slot]);
-    let timestamp = queue.and_then(|queue| queue.store_ms(queue.min())).unwrap_or(-1);
+    let timestamp = match find(shard, header.topic, header.queue_id) {
+        Some(slot) => {
+            let min = shard.queues.exact_min(slot)?;
+            shard.queues.look(slot, min)?.map_or(-1, |(_, ms)| ms)
+        }
+        None => -1,
+    };
     Ok(out.answer(&ask.to(), &StoreTimeReply { timestamp }))
 }
 
@@ -149,19 +154,19 @@ pub fn earliest_store_time(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) 
 pub fn search(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
     let header: SearchOffsetHeader<'_> = ask.header()?;
     let upper = header.boundary_type.is_some_and(|kind| kind.to_cow().eq_ignore_ascii_case("UPPER"));
-    let queue = find(shard, header.topic, header.queue_id).map(|slot| &shard.queues[slot]);
-    let offset = queue.map_or(0, |queue| {
-        if queue.is_empty() {
-            // All expired, or never used: where the next one will be.
-            return queue.min();
+    let offset = match find(shard, header.topic, header.queue_id) {
+        None => 0,
+        // All expired, or never used: where the next one will be.
+        Some(slot) if shard.queues[slot].is_empty() => shard.queues[slot].min(),
+        Some(slot) if upper => {
+            let last = shard.queues.last_until(slot, header.timestamp)?;
+            last.map_or(0, |last| last.min(shard.queues[slot].visible().saturating_sub(1)))
         }
-        let visible = queue.visible();
-        if upper {
-            queue.last_until(header.timestamp).map_or(0, |last| last.min(visible.saturating_sub(1)))
-        } else {
-            queue.first_since(header.timestamp).min(visible)
+        Some(slot) => {
+            let first = shard.queues.first_since(slot, header.timestamp)?;
+            first.min(shard.queues[slot].visible())
         }
-    });
+    };
     Ok(out.answer(&ask.to(), &OffsetReply { offset: offset as i64 }))
 }
 

@@ -15,7 +15,7 @@ use crate::pop::receipt::Source;
 use crate::pop::record::Op;
 use crate::pop::{self, revive};
 use crate::shard::Shard;
-use crate::store::{ConsumeQueue, Entry, Position, QueueSlot};
+use crate::store::{Absent, Entry, Position, QueueSlot, QueueTable};
 
 use ringmq_protocol::response_code::ResponseCode;
 
@@ -119,7 +119,9 @@ fn pick_lane(shard: &mut Shard, now: Now, wish: &Wish<'_>, lane: &Lane, batch: &
     let id = line_of(shard, now, wish, lane)?;
     let now_ms = shard.delay.clock().now_ms(now);
     let Shard { log, queues, pop, offsets, .. } = shard;
-    let Some(queue) = queues.get(lane.slot) else { return Ok(()) };
+    if queues.get(lane.slot).is_none() {
+        return Ok(());
+    }
     let line = &pop.lines[id];
     if line.is_blocked(now_ms, wish.attempt) {
         return Ok(());
@@ -133,12 +135,15 @@ fn pick_lane(shard: &mut Shard, now: Now, wish: &Wish<'_>, lane: &Lane, batch: &
     let committed = offsets.find_group(wish.group).and_then(|group| offsets.get(lane.slot, group).committed);
     let mut found = Found { next: line.next.max(committed.unwrap_or(0).max(0) as u64), picks: Vec::new(), full: false };
     let before = (batch.messages, batch.bytes, batch.cold);
-    if wish.order {
-        found.again(queue, line, most, batch, log.resident_from());
-    }
     let all = TagFilter::All;
     let filter = if lane.source == Source::Topic { &wish.filter } else { &all };
-    found.fresh(queue, filter, most, batch, log.resident_from());
+    let sought = Sought { slot: lane.slot, filter, most, resident_from: log.resident_from() };
+    let again = if wish.order { found.again(queues, line, &sought, batch) } else { Ok(()) };
+    let looked = again.and_then(|()| found.fresh(queues, &sought, batch));
+    if looked.is_err() && found.picks.is_empty() && found.next <= line.next.max(queues[lane.slot].min()) {
+        // Nothing came of this queue. Those before may have given something; else it is looked at again from disk.
+        return if batch.messages > 0 { Ok(()) } else { Err(Refusal::from(Absent)) };
+    }
     let next = found.next.max(line.next);
     let scanned = next != line.next;
     let until_ms = shard.delay.clock().after_ms(now, wish.invisible_ms);
@@ -172,42 +177,67 @@ struct Found {
     full: bool,
 }
 
+/// What is looked for in one queue.
+struct Sought<'a> {
+    slot: QueueSlot,
+    filter: &'a TagFilter,
+    most: usize,
+    resident_from: Position,
+}
+
 impl Found {
     /// Messages popped in order before and not acknowledged.
-    fn again(&mut self, queue: &ConsumeQueue, line: &Line, most: usize, batch: &mut Batch, resident_from: Position) {
+    fn again(
+        &mut self,
+        queues: &mut QueueTable,
+        line: &Line,
+        sought: &Sought<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), Absent> {
         for (offset, popped) in line.out.iter().filter(|(_, popped)| popped.ordered) {
-            let Some(entry) = queue.entry(*offset) else { continue };
-            if batch.messages >= most || !batch.admits(most, &entry, resident_from) {
+            let Some((entry, _)) = queues.look(sought.slot, *offset)? else { continue };
+            if batch.messages >= sought.most || !batch.admits(sought.most, &entry, sought.resident_from) {
                 self.full = true;
-                return;
+                return Ok(());
             }
             let Entry { position, size, tag_hash: _ } = entry;
             let times = popped.times.saturating_add(1);
-            batch.add(&mut self.picks, Pick { offset: *offset, position, size, times }, resident_from);
+            batch.add(&mut self.picks, Pick { offset: *offset, position, size, times }, sought.resident_from);
         }
+        Ok(())
     }
 
     /// Messages that nobody of the group had. What the filter does not want counts as consumed.
-    fn fresh(
-        &mut self,
-        queue: &ConsumeQueue,
-        filter: &TagFilter,
-        most: usize,
-        batch: &mut Batch,
-        resident_from: Position,
-    ) {
-        if self.full {
-            return;
+    fn fresh(&mut self, queues: &mut QueueTable, sought: &Sought<'_>, batch: &mut Batch) -> Result<(), Absent> {
+        let mut left = POP_SCAN_MAX;
+        let mut entries = Vec::new();
+        while !self.full && left > 0 {
+            let queue = &queues[sought.slot];
+            self.next = self.next.max(queue.min());
+            if self.next >= queue.resident_from() {
+                let resident = queue.entries(self.next, left);
+                self.take(resident, sought, batch);
+                return Ok(());
+            }
+            queues.entries_from(sought.slot, self.next, left, &mut entries)?;
+            if entries.is_empty() && self.next >= queues[sought.slot].min() {
+                return Ok(());
+            }
+            left -= entries.len();
+            self.take(entries.iter().copied(), sought, batch);
         }
-        self.next = self.next.max(queue.min());
-        for (offset, entry) in queue.entries(self.next, POP_SCAN_MAX) {
-            if filter.matches(i64::from(entry.tag_hash)) {
-                if batch.messages >= most || !batch.admits(most, &entry, resident_from) {
+        Ok(())
+    }
+
+    fn take(&mut self, entries: impl Iterator<Item = (u64, Entry)>, sought: &Sought<'_>, batch: &mut Batch) {
+        for (offset, entry) in entries {
+            if sought.filter.matches(i64::from(entry.tag_hash)) {
+                if batch.messages >= sought.most || !batch.admits(sought.most, &entry, sought.resident_from) {
                     self.full = true;
                     return;
                 }
                 let Entry { position, size, tag_hash: _ } = entry;
-                batch.add(&mut self.picks, Pick { offset, position, size, times: 0 }, resident_from);
+                batch.add(&mut self.picks, Pick { offset, position, size, times: 0 }, sought.resident_from);
             }
             self.next = offset + 1;
         }
@@ -242,8 +272,8 @@ fn line_of(shard: &mut Shard, now: Now, wish: &Wish<'_>, lane: &Lane) -> Result<
             "{POP_LINES_MAX} pairs of group and queue are popped on this shard, the most it may"
         )));
     }
-    let first = queue.entry(queue.min());
-    let young = first.is_none_or(|first| log.appended().0 - first.position.0 <= YOUNG_QUEUE_BYTES);
+    // Exact where it counts: for a queue that begins with number 0.
+    let young = queue.first_position().is_none_or(|first| log.appended().0 - first <= YOUNG_QUEUE_BYTES);
     let from_start = !wish.at_end || lane.source != Source::Topic || (queue.min() == 0 && young);
     let next = match progress.committed {
         Some(committed) => committed.max(0) as u64,

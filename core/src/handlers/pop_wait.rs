@@ -7,6 +7,7 @@ use ringmq_protocol::command::Command;
 use ringmq_protocol::request_code::RequestCode;
 
 use super::{pop, pop_notice};
+use crate::again::{self, Again};
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::event::{Now, Origin, PeerMessage, ShardId};
 use crate::peer;
@@ -89,20 +90,23 @@ pub(crate) fn stay(shard: &mut Shard, ask: &Ask<'_>, stay: &Stay<'_>, left: Opti
 /// A request that another shard passed on.
 pub(crate) fn arrived(shard: &mut Shard, now: Now, walk: Walk, out: &mut Effects) {
     let Walk { origin, frame, deadline, left } = walk;
-    run(shard, now, &origin, &frame, deadline, left, out);
+    run(shard, now, &origin, &frame, deadline, left, 0, out);
 }
 
-/// Runs a request again; whether it waits again.
-fn run(
+/// Runs a request again; whether it waits again. `rounds` says how often it ran before, for pages of an index.
+#[expect(clippy::too_many_arguments, reason = "the first four are what is kept of it")]
+pub(crate) fn run(
     shard: &mut Shard,
     now: Now,
     origin: &Origin,
     frame: &[u8],
     deadline: u64,
     left: u16,
+    rounds: u16,
     out: &mut Effects,
 ) -> bool {
     let mut waits = false;
+    shard.queues.forget_miss();
     peer::with_command(frame, |command: &Command<'_>| {
         let ask = Ask { now, origin: *origin, command, frame, wait_until: Some(deadline) };
         let outcome = match RequestCode::from_i32(command.code) {
@@ -110,6 +114,10 @@ fn run(
             Some(RequestCode::Notification) => pop_notice::serve(shard, &ask, Some(left), out),
             _ => Err(routes::unserved(command.code)),
         };
+        if outcome.is_err() && shard.queues.has_miss() {
+            let walk = Walk { origin: *origin, frame: frame.into(), deadline, left };
+            return again::page_in(shard, now, Again::Walk(walk), rounds, out);
+        }
         waits = matches!(outcome, Ok(Answer::Held));
         finish(shard, &ask, outcome, out);
     });
@@ -153,7 +161,7 @@ fn wake(shard: &mut Shard, now: Now, room: RoomId, out: &mut Effects) {
             }
             None => {
                 let Waiter { origin, frame, deadline, shape, queue: _ } = waiter;
-                if run(shard, now, &origin, &frame, deadline, 0, out) {
+                if run(shard, now, &origin, &frame, deadline, 0, 0, out) {
                     in_vain.push(shape);
                 }
             }
@@ -188,7 +196,7 @@ pub(crate) fn news(
             let walk = Walk { origin, frame, deadline, left };
             out.peers.push((at, PeerMessage::Pop(Box::new(walk))));
         } else {
-            run(shard, now, &origin, &frame, deadline, 0, out);
+            run(shard, now, &origin, &frame, deadline, 0, 0, out);
         }
     }
     // They are not here any more; who passed by here is still wanted.
@@ -209,6 +217,6 @@ fn keep_interest(shard: &mut Shard, topic: &str, group: &str, interested: &[Shar
 /// Time passed: whose time is up looks for the last time.
 pub(crate) fn tick(shard: &mut Shard, now: Now, out: &mut Effects) {
     while let Some(Waiter { origin, frame, deadline, .. }) = shard.pop.rooms.expire(now.mono_us) {
-        run(shard, now, &origin, &frame, deadline, 0, out);
+        run(shard, now, &origin, &frame, deadline, 0, 0, out);
     }
 }

@@ -15,13 +15,14 @@ use ringmq_protocol::{perm, pull_flag};
 
 use super::scan::{self, Scan, Status};
 use super::subscription::{self, Missing, Wanted};
+use crate::again::{self, Again};
 use crate::cold::{self, Gathered, Got, Use};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::Now;
 use crate::limits::{HOLD_MAX_MS, PULL_MESSAGES_MAX, RETRY_TOPIC_MAX};
 use crate::metadata::Metadata;
 use crate::offsets::{GroupId, QueuePlace};
-use crate::shard::Shard;
+use crate::shard::{Scratch, Shard};
 use crate::store::cold::Damage;
 use crate::store::{Position, QueueSlot};
 
@@ -153,19 +154,41 @@ fn hold_ms(metadata: &Metadata, header: &PullHeader<'_>) -> Option<u64> {
 
 /// Looks, and answers, holds, or goes to disk.
 fn run(shard: &mut Shard, now: Now, pull: Pull, hold_ms: Option<u64>, out: &mut Effects) -> Result<Answer, Refusal> {
-    let Shard { log, queues, scratch, .. } = shard;
-    let Some(queue) = queues.get(pull.slot) else {
-        return Err(Refusal::new(ResponseCode::TopicNotExist, "the topic was deleted"));
-    };
-    let found = scan::scan(queue, log, &pull, &mut scratch.spans);
-    match found {
-        Scan::Resident { next } => Ok(answer(shard, &pull, Status::Found, next, out)),
-        Scan::Cold { next } => read(shard, now, pull, next, out),
-        Scan::Nothing { status, next } => match hold_ms {
+    match look(shard, &pull, out)? {
+        Looked::Answered(answer) => Ok(answer),
+        Looked::Cold { next } => read(shard, now, pull, next, out),
+        Looked::Nothing { status, next } => match hold_ms {
             Some(ms) if status.code() == ResponseCode::PullNotFound => hold(shard, now, pull, ms),
             _ => Ok(answer(shard, &pull, status, next, out)),
         },
     }
+}
+
+/// What came of a look.
+enum Looked {
+    Answered(Answer),
+    /// Messages that are to be read; they stand in `scratch.spans`.
+    Cold {
+        next: i64,
+    },
+    Nothing {
+        status: Status,
+        next: i64,
+    },
+}
+
+/// Answers with what the queue has in memory, or says where it is.
+fn look(shard: &mut Shard, pull: &Pull, out: &mut Effects) -> Result<Looked, Refusal> {
+    let Shard { log, queues, scratch, .. } = shard;
+    if queues.get(pull.slot).is_none() {
+        return Err(Refusal::new(ResponseCode::TopicNotExist, "the topic was deleted"));
+    }
+    let Scratch { spans, entries, .. } = scratch;
+    Ok(match scan::scan(queues, log, pull, spans, entries)? {
+        Scan::Resident { next } => Looked::Answered(answer(shard, pull, Status::Found, next, out)),
+        Scan::Cold { next } => Looked::Cold { next },
+        Scan::Nothing { status, next } => Looked::Nothing { status, next },
+    })
 }
 
 fn hold(shard: &mut Shard, now: Now, pull: Pull, ms: u64) -> Result<Answer, Refusal> {
@@ -331,7 +354,21 @@ pub fn wake(shard: &mut Shard, now: Now, slot: QueueSlot, out: &mut Effects) {
 
 /// Runs a held pull for the last time.
 pub fn rerun(shard: &mut Shard, now: Now, pull: Pull, out: &mut Effects) {
+    run_last(shard, now, pull, 0, out);
+}
+
+/// Runs a pull that may not be held any more. `rounds` says how often it ran before, for pages of an index.
+pub(crate) fn run_last(shard: &mut Shard, now: Now, pull: Pull, rounds: u16, out: &mut Effects) {
+    shard.queues.forget_miss();
     let to = pull.to;
-    let outcome = run(shard, now, pull, None, out);
+    let outcome = match look(shard, &pull, out) {
+        Err(_) if shard.queues.has_miss() => {
+            return again::page_in(shard, now, Again::Pull(Box::new(pull)), rounds, out);
+        }
+        Err(refusal) => Err(refusal),
+        Ok(Looked::Answered(answer)) => Ok(answer),
+        Ok(Looked::Cold { next }) => read(shard, now, pull, next, out),
+        Ok(Looked::Nothing { status, next }) => Ok(answer(shard, &pull, status, next, out)),
+    };
     shard.finish(&to, outcome, out);
 }

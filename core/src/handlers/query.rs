@@ -10,14 +10,15 @@ use ringmq_protocol::properties::names;
 use ringmq_protocol::record::RecordRef;
 use ringmq_protocol::response_code::ResponseCode;
 
+use crate::again::{self, Again};
 use crate::append::wire_offset;
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
-use crate::event::{GatherId, ShardId};
+use crate::event::{GatherId, Now, ShardId};
 use crate::fetch::{self, Purpose, Record};
 use crate::gather::{self, Part};
 use crate::limits::{QUERY_BYTES_MAX, QUERY_CANDIDATES_MAX, QUERY_MESSAGES_MAX, QUERY_UNIQUE_MAX};
 use crate::shard::Shard;
-use crate::store::{Position, key_hash};
+use crate::store::{KeySearch, Position, key_hash};
 
 /// VIEW_MESSAGE_BY_ID (33).
 pub fn view(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answer, Refusal> {
@@ -97,15 +98,42 @@ pub(crate) fn part(
     out: &mut Effects,
 ) -> Result<Option<Part>, Refusal> {
     let question = Question::of(&ask.header()?);
-    let mut candidates = Vec::new();
     let times = question.begin..=question.end;
     let hash = key_hash(&question.topic, &question.key);
-    shard.index.search(hash, times, Position(u64::MAX), QUERY_CANDIDATES_MAX, &mut candidates);
-    if candidates.is_empty() {
-        return Ok(Some(Part::Nothing));
-    }
-    fetch::fetch(shard, ask.now, candidates, Purpose::Query { asker, id, question }, out)?;
+    let search = shard.index.begin(hash, times, Position(u64::MAX), QUERY_CANDIDATES_MAX);
+    go_on(shard, ask.now, Box::new(Search { asker, id, question, search }), 0, out);
     Ok(None)
+}
+
+/// A query whose candidates are being looked for.
+#[derive(Debug)]
+pub struct Search {
+    asker: ShardId,
+    id: GatherId,
+    question: Question,
+    search: KeySearch,
+}
+
+impl Search {
+    /// Whose question it is.
+    pub(crate) fn asked(&self) -> (ShardId, GatherId) {
+        (self.asker, self.id)
+    }
+}
+
+/// Looks for candidates, and fetches them when they are all there.
+pub(crate) fn go_on(shard: &mut Shard, now: Now, mut search: Box<Search>, rounds: u16, out: &mut Effects) {
+    let Shard { index, queues, .. } = shard;
+    if index.advance(&mut search.search, queues).is_err() {
+        return again::page_in(shard, now, Again::Query(search), rounds, out);
+    }
+    let Search { asker, id, question, search } = *search;
+    if search.found.is_empty() {
+        return gather::give_part(shard, asker, id, Part::Nothing, out);
+    }
+    if let Err(refusal) = fetch::fetch(shard, now, search.found, Purpose::Query { asker, id, question }, out) {
+        gather::give_part(shard, asker, id, Part::Refused(refusal), out);
+    }
 }
 
 /// The candidates' records are here: the matching ones are this shard's part.

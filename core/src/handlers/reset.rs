@@ -38,10 +38,14 @@ pub fn part(
         .filter(|queue| topic.shard_of(*queue) == Some(shard.id))
         .filter(meant)
         .collect();
-    let mut done = Vec::new();
+    // All targets first: a queue whose old messages must be looked at on disk comes back to the beginning.
+    let mut targets = Vec::new();
     for queue in own {
         let slot = shard.queues.open(&name, queue);
-        let target = target(shard, slot, &header)?;
+        targets.push((queue, slot, target(shard, slot, &header)?));
+    }
+    let mut done = Vec::new();
+    for (queue, slot, target) in targets {
         let place = QueuePlace { topic: &name, queue, slot };
         shard.offsets.reset(place, &group, target).map_err(|_| {
             Refusal::new(ResponseCode::SystemBusy, format!("this shard keeps {OFFSETS_MAX} consumer offsets already"))
@@ -56,7 +60,7 @@ pub fn part(
 }
 
 /// Where a queue is reset to: the offset given for one queue, else the first message since the time given.
-fn target(shard: &Shard, slot: QueueSlot, header: &ResetOffsetHeader<'_>) -> Result<i64, Refusal> {
+fn target(shard: &mut Shard, slot: QueueSlot, header: &ResetOffsetHeader<'_>) -> Result<i64, Refusal> {
     let queue = &shard.queues[slot];
     let (min, end) = (queue.min() as i64, queue.visible() as i64);
     match header.offset {
@@ -68,7 +72,7 @@ fn target(shard: &Shard, slot: QueueSlot, header: &ResetOffsetHeader<'_>) -> Res
             Err(Refusal::new(ResponseCode::SystemError, remark))
         }
         _ if header.timestamp < 0 => Ok(end),
-        _ => Ok((queue.first_since(header.timestamp) as i64).min(end)),
+        _ => Ok((shard.queues.first_since(slot, header.timestamp)? as i64).min(end)),
     }
 }
 

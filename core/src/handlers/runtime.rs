@@ -91,7 +91,7 @@ pub fn part(
     let Shard { counts, log, queues, control, .. } = shard;
     let rates_in = counts.rate_in.look(ask.now, counts.messages_in);
     let rates_out = counts.rate_out.look(ask.now, counts.messages_out);
-    let oldest = queues.iter().filter_map(|(_, _, queue)| queue.store_ms(queue.min())).min();
+    let oldest = queues.earliest_ms(log.layout())?;
     Ok(Some(Part::Figures(Box::new(Figures {
         messages_in: counts.messages_in,
         messages_out: counts.messages_out,

@@ -7,7 +7,7 @@ use ringmq_protocol::response_code::ResponseCode;
 
 use super::pull::Pull;
 use crate::limits::{PULL_BYTES_MAX, PULL_SCAN_MAX, PULL_SCAN_MIN};
-use crate::store::{CommitLog, ConsumeQueue, Position};
+use crate::store::{Absent, CommitLog, ConsumeQueue, Entry, Position, QueueTable};
 
 /// What came of a pull (GetMessageStatus); its name is the answer's remark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,22 @@ pub enum Scan {
     Nothing { status: Status, next: i64 },
 }
 
-/// Looks for the messages of one pull. `spans` receives position and size of each.
-pub fn scan(queue: &ConsumeQueue, log: &CommitLog, pull: &Pull, spans: &mut Vec<(Position, u32)>) -> Scan {
+/// Looks for the messages of one pull. `spans` receives position and size of each; `entries` is scratch.
+///
+/// # Errors
+/// [`Absent`] when the queue's entries are on disk.
+pub fn scan(
+    queues: &mut QueueTable,
+    log: &CommitLog,
+    pull: &Pull,
+    spans: &mut Vec<(Position, u32)>,
+    entries: &mut Vec<(u64, Entry)>,
+) -> Result<Scan, Absent> {
     spans.clear();
+    let queue = &queues[pull.slot];
     let (min, max) = (queue.min() as i64, queue.visible() as i64);
     let offset = pull.offset;
-    let nothing = |status, next| Scan::Nothing { status, next };
+    let nothing = |status, next| Ok(Scan::Nothing { status, next });
     if max == 0 {
         return nothing(Status::NoMessageInQueue { illegal: offset != 0 }, 0);
     }
@@ -78,17 +88,31 @@ pub fn scan(queue: &ConsumeQueue, log: &CommitLog, pull: &Pull, spans: &mut Vec<
     if offset > max {
         return nothing(Status::OffsetOverflowBadly, max);
     }
-    collect(queue, log, pull, spans)
+    // It is not negative here.
+    let (from, count) = (offset as u64, (pull.max_messages * 20).clamp(PULL_SCAN_MIN, PULL_SCAN_MAX));
+    if from >= queue.resident_from() {
+        return Ok(collect(queue.entries(from, count), log, pull, spans));
+    }
+    queues.entries_from(pull.slot, from, count, entries)?;
+    // The look may have found that the messages there have expired.
+    let min = queues[pull.slot].min() as i64;
+    if offset < min {
+        return nothing(Status::OffsetTooSmall, min);
+    }
+    Ok(collect(entries.iter().copied(), log, pull, spans))
 }
 
-fn collect(queue: &ConsumeQueue, log: &CommitLog, pull: &Pull, spans: &mut Vec<(Position, u32)>) -> Scan {
-    let scan_max = (pull.max_messages * 20).clamp(PULL_SCAN_MIN, PULL_SCAN_MAX);
+fn collect(
+    entries: impl Iterator<Item = (u64, Entry)>,
+    log: &CommitLog,
+    pull: &Pull,
+    spans: &mut Vec<(Position, u32)>,
+) -> Scan {
     let resident_from = log.resident_from();
     let mut next = pull.offset;
     let mut bytes = 0;
     let mut cold = false;
-    // The caller has checked that the offset is not negative.
-    for (offset, entry) in queue.entries(pull.offset as u64, scan_max) {
+    for (offset, entry) in entries {
         if pull.filter.matches(i64::from(entry.tag_hash)) {
             // The first message is taken whatever its size.
             if !spans.is_empty() && bytes + entry.size as usize > PULL_BYTES_MAX {
@@ -118,7 +142,7 @@ pub fn wants(queue: &ConsumeQueue, pull: &mut Pull) -> bool {
         return pull.offset > visible;
     }
     let (Ok(offset), Ok(from)) = (u64::try_from(pull.offset), u64::try_from(pull.checked)) else { return true };
-    if offset < queue.min() || queue.visible() - offset > PULL_SCAN_MIN as u64 {
+    if offset < queue.min() || from < queue.resident_from() || queue.visible() - offset > PULL_SCAN_MIN as u64 {
         return true;
     }
     pull.checked = visible;

@@ -19,7 +19,7 @@ use crate::event::{GatherId, ShardId};
 use crate::gather::Part;
 use crate::offsets::Progress;
 use crate::shard::Shard;
-use crate::store::ConsumeQueue;
+use crate::store::{Absent, QueueSlot};
 use crate::topic::Topic;
 
 /// The topic, or the refusal tools expect.
@@ -36,14 +36,11 @@ fn own_queues(shard: &Shard, topic: &Topic, count: u32) -> Vec<u32> {
     (0..count).filter(|&queue| topic.shard_of(queue) == Some(shard.id)).collect()
 }
 
-fn queue_of<'s>(shard: &'s Shard, topic: &str, queue: u32) -> Option<&'s ConsumeQueue> {
-    shard.queues.get(shard.queues.find(topic, queue)?)
-}
-
 /// When the message before `offset` was stored; 0 when there is none.
-fn stored_before(queue: Option<&ConsumeQueue>, offset: i64) -> i64 {
+fn stored_before(shard: &mut Shard, slot: Option<QueueSlot>, offset: i64) -> Result<i64, Absent> {
     let before = u64::try_from(offset).ok().and_then(|offset| offset.checked_sub(1));
-    queue.zip(before).and_then(|(queue, before)| queue.store_ms(before)).unwrap_or(0)
+    let Some((slot, before)) = slot.zip(before) else { return Ok(0) };
+    Ok(shard.queues.time_of(slot, before)?.unwrap_or(0))
 }
 
 fn message_queue(shard: &Shard, topic: &str, queue: u32) -> MessageQueue {
@@ -61,17 +58,18 @@ pub fn topic_part(
     let TopicHeader { topic } = ask.header()?;
     let name = topic.to_cow();
     let topic = known_topic(shard, &name)?;
-    let offsets = own_queues(shard, topic, topic.queues()).into_iter().map(|id| {
-        let queue = queue_of(shard, &name, id);
-        let max_offset = queue.map_or(0, ConsumeQueue::visible) as i64;
+    let mut offsets = Vec::new();
+    for id in own_queues(shard, topic, topic.queues()) {
+        let slot = shard.queues.find(&name, id);
+        let (min, max) = slot.map_or((0, 0), |slot| (shard.queues[slot].min(), shard.queues[slot].visible()));
         let offset = TopicOffset {
-            last_update_timestamp: stored_before(queue, max_offset),
-            max_offset,
-            min_offset: queue.map_or(0, ConsumeQueue::min) as i64,
+            last_update_timestamp: stored_before(shard, slot, max as i64)?,
+            max_offset: max as i64,
+            min_offset: min as i64,
         };
-        (message_queue(shard, &name, id), offset)
-    });
-    Ok(Some(Part::TopicOffsets(offsets.collect())))
+        offsets.push((message_queue(shard, &name, id), offset));
+    }
+    Ok(Some(Part::TopicOffsets(offsets)))
 }
 
 /// Merges the parts of GET_TOPIC_STATS_INFO.
@@ -104,13 +102,12 @@ pub fn consume_part(
         let Some(topic) = shard.metadata.topics.get(&name) else { continue };
         for queue_id in own_queues(shard, topic, topic.read_queues) {
             let slot = shard.queues.find(&name, queue_id);
-            let queue = slot.and_then(|slot| shard.queues.get(slot));
             let progress = slot.zip(id).map_or(Progress::default(), |(slot, id)| shard.offsets.get(slot, id));
             let consumer_offset = progress.committed.unwrap_or(0);
             let offset = ConsumeOffset {
-                broker_offset: queue.map_or(0, ConsumeQueue::visible) as i64,
+                broker_offset: slot.map_or(0, |slot| shard.queues[slot].visible()) as i64,
                 consumer_offset,
-                last_timestamp: stored_before(queue, consumer_offset),
+                last_timestamp: stored_before(shard, slot, consumer_offset)?,
                 pull_offset: progress.pulled.max(consumer_offset),
             };
             queues.push((message_queue(shard, &name, queue_id), offset));

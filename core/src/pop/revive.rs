@@ -12,6 +12,7 @@ use super::lines::{LineId, Popped};
 use super::place;
 use super::receipt::Source;
 use super::record::Op;
+use crate::again::{self, Again};
 use crate::append::{Flush, Intake};
 use crate::duties::{Duty, Next};
 use crate::effects::Effects;
@@ -37,7 +38,7 @@ pub fn revive_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
     let now_ms = shard.delay.clock().now_ms(now);
     for _ in 0..POP_REVIVE_STEP {
         let Some((line, offset, popped)) = shard.pop.lines.take_due(now_ms) else { break };
-        revive(shard, now, Revival { line, slot: shard.pop.lines[line].slot, offset, popped }, out);
+        revive(shard, now, Revival { line, slot: shard.pop.lines[line].slot, offset, popped }, 0, out);
     }
     next(shard, now)
 }
@@ -55,13 +56,20 @@ pub(crate) fn arm(shard: &mut Shard, now: Now) {
     }
 }
 
-fn revive(shard: &mut Shard, now: Now, revival: Revival, out: &mut Effects) {
+/// Takes one message back. `rounds` says how often this ran before, for pages of an index.
+pub(crate) fn revive(shard: &mut Shard, now: Now, revival: Revival, rounds: u16, out: &mut Effects) {
+    if rounds > 0 && !is_current(shard, &revival) {
+        return;
+    }
     if revival.popped.ordered {
         // It may be popped again; it is due no more until it is.
         return pop_wait::wake_slot(shard, now, revival.slot, out);
     }
-    let entry = shard.queues.get(revival.slot).and_then(|queue| queue.entry(revival.offset));
-    let Some(entry) = entry else {
+    shard.queues.forget_miss();
+    let Ok(entry) = shard.queues.look(revival.slot, revival.offset) else {
+        return again::page_in(shard, now, Again::Revive(Box::new(revival)), rounds, out);
+    };
+    let Some((entry, _)) = entry else {
         // Older than the log.
         shard.counts.pops_lost += 1;
         return pop_ack::finish(shard, now, revival.line, revival.offset);
@@ -78,8 +86,15 @@ fn revive(shard: &mut Shard, now: Now, revival: Revival, out: &mut Effects) {
     }
 }
 
+/// Whether it is still out: it may have been acknowledged, changed or deleted meanwhile.
+fn is_current(shard: &Shard, revival: &Revival) -> bool {
+    let Revival { line, slot, offset, popped } = revival;
+    let current = shard.pop.lines.get(*line).filter(|line| line.slot == *slot);
+    current.and_then(|line| line.out.get(offset)) == Some(popped)
+}
+
 /// Tries again soon. Until then the receipt stays good.
-fn later(shard: &mut Shard, now: Now, revival: &Revival) {
+pub(crate) fn later(shard: &mut Shard, now: Now, revival: &Revival) {
     let at_ms = shard.delay.clock().after_ms(now, POP_RETRY_MS);
     shard.pop.lines.put_back(revival.line, revival.offset, at_ms);
     arm(shard, now);
@@ -116,9 +131,7 @@ pub(crate) fn fetched(
     out: &mut Effects,
 ) {
     let Revival { line, slot, offset, popped } = revival;
-    let current = shard.pop.lines.get(*line).filter(|line| line.slot == *slot);
-    if current.and_then(|line| line.out.get(offset)) != Some(popped) {
-        // Acknowledged, changed or deleted meanwhile.
+    if !is_current(shard, revival) {
         return;
     }
     let parsed = record.and_then(|record| RecordRef::parse(record).ok());

@@ -119,12 +119,26 @@ pub const LOOKS_AHEAD: u64 = 3;
 /// Longest topic name in index and checkpoint, bytes (RETRY_OR_DLQ_TOPIC_MAX_LENGTH).
 pub const TOPIC_NAME_MAX: usize = 255;
 
+/// Verified index pages held per shard: 4 MiB. A consumer that reads old messages needs one page per 255 messages, a
+/// search by time some ten.
+pub const INDEX_PAGES_DEFAULT: usize = 1024;
+
+/// The least number of index pages held: all that one read brings, and what one look at a queue needs beside it.
+pub const INDEX_PAGES_MIN: usize = 16;
+
+/// Entry pages read at once: a consumer of old messages goes on where he is (2,000 messages for 32 KiB).
+pub const INDEX_READ_AHEAD: u32 = 8;
+
+/// Runs of sealed segments remembered per shard beyond each queue's newest one: 2 MiB.
+pub const CHAIN_RUNS_MAX: usize = 65_536;
+
 const _: () = assert!(CHUNK.is_multiple_of(BLOCK));
 const _: () = assert!(WRITE_MAX.is_multiple_of(BLOCK) && WRITE_LEAST.is_multiple_of(BLOCK));
 const _: () = assert!(WRITES_MAX as u64 * WRITE_MAX <= IN_FLIGHT_SPAN);
 const _: () = assert!(SEGMENT_MIN.is_multiple_of(BLOCK));
 const _: () = assert!(RECOVERY_READ.is_multiple_of(BLOCK));
 const _: () = assert!(WITNESS_SPAN > 2 * IN_FLIGHT_SPAN);
+const _: () = assert!(INDEX_READ_AHEAD as usize * 2 <= INDEX_PAGES_MIN);
 const _: () = assert!(COLD_CHUNK.is_multiple_of(BLOCK) && COLD_READ_MAX.is_multiple_of(COLD_CHUNK));
 const _: () =
     assert!(COLD_ACTIVE as u64 * 4 * COLD_CHUNK <= COLD_BUDGET, "what is waited for fits beside other chunks");

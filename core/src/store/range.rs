@@ -13,6 +13,11 @@ pub enum RangeOf {
 }
 
 impl RangeOf {
+    /// Whether it is the index of a full segment.
+    pub fn is_index(self) -> bool {
+        matches!(self, RangeOf::Index(_))
+    }
+
     /// The file's name in the shard's directory.
     pub fn file_name(self) -> String {
         match self {

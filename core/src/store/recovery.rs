@@ -14,7 +14,9 @@ use ringmq_protocol::offset::Position;
 use self::frames::Next;
 pub use self::outcome::{Malformed, Recovered, RecoveryError, RecoveryReport, Visitor, Why};
 use super::files::checkpoint::Checkpoint;
-use super::files::index_file::IndexFile;
+use super::files::index_file::{Directory, Header, IndexFile};
+use super::files::index_page::PAGE;
+use super::index::consume_queue::ConsumeQueue;
 use super::index::key_index::KeyIndex;
 use super::index::queue_table::QueueTable;
 use super::limits::{BLOCK, POSITION_END, RECOVERY_READ};
@@ -45,9 +47,16 @@ pub struct Found {
 /// What is done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// The index of the `n`-th segment.
+    /// The first page of the `n`-th segment's index. `replayed`: its entries are in memory, and may leave.
     Index {
         n: usize,
+        replayed: bool,
+    },
+    /// Its directory.
+    Directory {
+        n: usize,
+        replayed: bool,
+        header: Header,
     },
     /// The index of the `n`-th segment's beginning.
     Partial {
@@ -84,6 +93,8 @@ pub struct Recovery {
     /// Everything below was durable once.
     known_durable: u64,
     last_epoch: u32,
+    /// End of the records of the segment that was replayed last.
+    replayed_to: u64,
     /// The checkpoint's queues were put in.
     marked: bool,
     queues: QueueTable,
@@ -150,6 +161,7 @@ impl Recovery {
             stage: Stage::Done { end: 0 },
             known_durable,
             last_epoch: 0,
+            replayed_to: 0,
             marked: false,
             queues: QueueTable::new(),
             keys: KeyIndex::new(layout),
@@ -162,7 +174,7 @@ impl Recovery {
             #[cfg(test)]
             planted: super::planted::Planted::Nothing,
         };
-        recovery.stage = recovery.begin(0);
+        recovery.stage = recovery.begin_indexed();
         Ok(recovery)
     }
 
@@ -175,11 +187,37 @@ impl Recovery {
     pub fn progress(&self) -> (u64, u64) {
         let reach = self.segments.last().map_or(0, |file| file.base.0 + file.len);
         let at = match self.stage {
-            Stage::Index { n } | Stage::Partial { n } => self.segments[n].base.0,
+            Stage::Index { n, .. } | Stage::Directory { n, .. } | Stage::Partial { n } => self.segments[n].base.0,
             Stage::Replay { at, .. } => at,
             Stage::Witness { end, .. } | Stage::Done { end } => end,
         };
         (at, reach)
+    }
+
+    /// Takes over from the checkpoint what lies in full segments: their indexes are not read, only missed if they are gone.
+    fn begin_indexed(&mut self) -> Stage {
+        let start = self.segments.first().map_or(0, |file| file.base.0);
+        let marks = self.checkpoint.as_ref().map(|checkpoint| &checkpoint.queues);
+        let indexed_to = marks.map_or(0, |marks| marks.indexed_to).max(start);
+        self.queues.begin_at(start, indexed_to);
+        self.keys.begin_at(start, indexed_to);
+        let sealed = marks.into_iter().flat_map(|marks| marks.iter()).filter(|mark| mark.run.is_some());
+        for mark in sealed.filter(|mark| mark.run.is_some_and(|(run, _)| run.base.0 >= start)) {
+            let state = ConsumeQueue::sealed(mark.min, mark.born, mark.run);
+            self.queues.restore(mark.topic, mark.queue, state, mark.floor);
+        }
+        let first = self.segments.partition_point(|file| file.base.0 < indexed_to);
+        for (n, file) in self.segments[..first].iter().enumerate() {
+            let told = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.times.get(n));
+            self.latest_ms = self.latest_ms.max(told.copied().unwrap_or(0));
+            self.full.push(FullSegment { base: file.base, latest_ms: self.latest_ms, indexed: true });
+            if self.indexes.binary_search_by_key(&file.base, |found| found.base).is_err() {
+                self.report.rebuilt.push(file.base);
+                self.queues.note_damaged(file.base);
+            }
+        }
+        self.report.loaded = first as u64;
+        self.begin(first)
     }
 
     /// How the `n`-th segment is taken in.
@@ -192,8 +230,9 @@ impl Recovery {
             return Stage::Done { end };
         };
         let has = |list: &[FoundFile]| list.binary_search_by_key(&file.base, |found| found.base).is_ok();
-        if self.covered() >= self.options.layout.end_of(file.base) && has(&self.indexes) {
-            return Stage::Index { n };
+        let in_order = self.unindexed.is_empty();
+        if self.covered() >= self.options.layout.end_of(file.base) && has(&self.indexes) && in_order {
+            return Stage::Index { n, replayed: false };
         }
         if self.covered() > file.base.0 && has(&self.partials) {
             return Stage::Partial { n };
@@ -208,9 +247,15 @@ impl Recovery {
     /// What to read next; `None` when nothing more is needed. Ranges may be empty when a file is.
     pub fn next_read(&self) -> Option<ReadRange> {
         match self.stage {
-            Stage::Index { n } => {
+            Stage::Index { n, .. } => {
                 let base = self.segments[n].base;
-                Some(ReadRange { file: RangeOf::Index(base), offset: 0, len: len_of(&self.indexes, base) })
+                let len = len_of(&self.indexes, base).min(PAGE as u64);
+                Some(ReadRange { file: RangeOf::Index(base), offset: 0, len })
+            }
+            Stage::Directory { n, header, .. } => {
+                let range = header.directory_range();
+                let left = len_of(&self.indexes, self.segments[n].base).saturating_sub(range.offset);
+                Some(ReadRange { len: range.len.min(left), ..range })
             }
             Stage::Partial { n } => {
                 let base = self.segments[n].base;
@@ -232,7 +277,8 @@ impl Recovery {
     /// What is on disk is not what was written. Recovery is over, the shard must not be used.
     pub fn supply(&mut self, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<(), RecoveryError> {
         self.stage = match self.stage {
-            Stage::Index { n } => self.take_index(n, bytes),
+            Stage::Index { n, replayed } => self.take_index(n, replayed, bytes),
+            Stage::Directory { n, replayed, header } => self.take_directory(n, replayed, &header, bytes),
             Stage::Partial { n } => self.take_partial(n, bytes),
             Stage::Replay { n, at, need } => self.take_frames(n, at, need, bytes, visitor)?,
             Stage::Witness { n, end, look } => self.look_for_witness(n, end, look, bytes)?,
@@ -241,24 +287,39 @@ impl Recovery {
         Ok(())
     }
 
-    fn take_index(&mut self, n: usize, bytes: &[u8]) -> Stage {
+    fn take_index(&mut self, n: usize, replayed: bool, bytes: &[u8]) -> Stage {
         let base = self.segments[n].base;
-        let index = IndexFile::decode(bytes, &self.options.layout, base);
-        let whole = index.filter(|index| index.covers() == self.options.layout.end_of(base));
-        let loaded = whole.and_then(|index| {
-            index.load(&mut self.queues, &mut self.keys)?;
-            Some(index.epoch())
-        });
-        let Some(epoch) = loaded else {
-            self.report.rebuilt.push(base);
-            return Stage::Replay { n, at: base.0, need: RECOVERY_READ };
-        };
-        self.last_epoch = self.last_epoch.max(epoch);
-        if self.unindexed.is_empty() {
-            self.queues.indexed(self.options.layout.end_of(base));
+        let header = Header::read(bytes, &self.options.layout, base);
+        match header.filter(|header| header.covers == self.options.layout.end_of(base)) {
+            Some(header) => Stage::Directory { n, replayed, header },
+            None => self.without_index(n, replayed),
         }
-        self.report.loaded += 1;
-        self.full.push(FullSegment { base, latest_ms: self.latest_ms, indexed: true });
+    }
+
+    /// Takes over where each queue's entries of a full segment lie; they stay on disk.
+    fn take_directory(&mut self, n: usize, replayed: bool, header: &Header, bytes: &[u8]) -> Stage {
+        let end = self.options.layout.end_of(header.base);
+        let directory = Directory::read(header, bytes);
+        let taken = directory.is_some_and(|directory| self.queues.take_directory(&directory, end, replayed));
+        if !taken {
+            return self.without_index(n, replayed);
+        }
+        self.keys.seal(end);
+        self.last_epoch = self.last_epoch.max(header.epoch);
+        self.report.loaded += u64::from(!replayed);
+        self.full.push(FullSegment { base: header.base, latest_ms: self.latest_ms, indexed: true });
+        self.begin(n + 1)
+    }
+
+    /// The index of a segment is not what was written: it is made again from the segment.
+    fn without_index(&mut self, n: usize, replayed: bool) -> Stage {
+        let base = self.segments[n].base;
+        self.report.rebuilt.push(base);
+        if !replayed {
+            return Stage::Replay { n, at: base.0, need: RECOVERY_READ };
+        }
+        let records_end = self.replayed_to.max(base.0);
+        self.want_index(Active::new(&self.options.layout, base).seal(records_end, self.last_epoch));
         self.begin(n + 1)
     }
 
@@ -313,9 +374,8 @@ impl Recovery {
                 }
                 Next::SegmentEnd { epoch } => {
                     self.last_epoch = epoch;
-                    let sealed = Active::new(&self.options.layout, base).seal(at, epoch);
-                    self.note_unindexed(sealed);
-                    return Ok(self.begin(n + 1));
+                    self.replayed_to = at;
+                    return Ok(self.sealed(n, Active::new(&self.options.layout, base).seal(at, epoch)));
                 }
                 Next::Short { total } if !file_ends => {
                     let from = at - (at - base.0) % BLOCK;
@@ -335,15 +395,19 @@ impl Recovery {
     }
 
     /// A segment was read to its end: it needs an index, unless it has one that was merely too new to start from.
-    fn note_unindexed(&mut self, sealed: Sealed) {
+    fn sealed(&mut self, n: usize, sealed: Sealed) -> Stage {
         let has_index = self.indexes.binary_search_by_key(&sealed.base(), |index| index.base).is_ok();
-        let indexed = has_index && !self.report.rebuilt.contains(&sealed.base());
-        self.full.push(FullSegment { base: sealed.base(), latest_ms: self.latest_ms, indexed });
-        if !indexed {
-            self.unindexed.push(sealed);
-        } else if self.unindexed.is_empty() {
-            self.queues.indexed(sealed.end());
+        if has_index && self.unindexed.is_empty() && !self.report.rebuilt.contains(&sealed.base()) {
+            return Stage::Index { n, replayed: true };
         }
+        self.want_index(sealed);
+        self.begin(n + 1)
+    }
+
+    /// A full segment whose entries are in memory until it has an index.
+    fn want_index(&mut self, sealed: Sealed) {
+        self.full.push(FullSegment { base: sealed.base(), latest_ms: self.latest_ms, indexed: false });
+        self.unindexed.push(sealed);
     }
 
     /// The frame at `at` is not one.
@@ -388,19 +452,20 @@ impl Recovery {
         Recovered { log, queues: self.queues, keys: self.keys, checkpoint: self.checkpoint, report: self.report }
     }
 
-    /// Puts in the offsets of queues whose messages have all expired; done once, when all that the checkpoint covers was read.
+    /// Puts in what the checkpoint alone knows of queues: that of those whose messages have all expired, and where a queue
+    /// begins. Done once, when all that the checkpoint covers was read.
     fn mark_queues(&mut self) {
         if std::mem::replace(&mut self.marked, true) {
             return;
         }
-        for mark in self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.queues) {
-            let slot = self.queues.open(&mark.topic, mark.queue);
-            let queue = &mut self.queues[slot];
-            if queue.max() < mark.max && queue.is_empty() {
-                *queue = super::ConsumeQueue::starting_at(mark.max);
+        let Recovery { checkpoint, queues, .. } = self;
+        for mark in checkpoint.iter().flat_map(|checkpoint| checkpoint.queues.iter()) {
+            let slot = queues.open(mark.topic, mark.queue);
+            let state = &mut queues[slot];
+            if state.max() < mark.max && state.is_empty() {
+                *state = ConsumeQueue::starting_at(mark.max);
             }
-            // A topic of limited size does not show all that the log still has of it.
-            queue.expire_to(mark.min);
+            state.recall(mark.min, mark.born);
         }
     }
 }

@@ -131,6 +131,12 @@ pub struct Sealed {
 }
 
 impl Sealed {
+    /// A segment that is filled to its last byte by records, for benches and tests.
+    pub fn full(layout: &Layout, base: SegmentBase) -> Self {
+        let end = layout.end_of(base);
+        Active::new(layout, base).seal(end - HEADER as u64, 1)
+    }
+
     /// Stream offset of its first byte.
     pub fn base(&self) -> SegmentBase {
         self.base

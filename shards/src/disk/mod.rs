@@ -6,6 +6,7 @@
 
 mod life;
 mod reads;
+mod repair;
 pub mod replace;
 mod scrub;
 pub mod segment_file;

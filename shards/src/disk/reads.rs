@@ -42,7 +42,7 @@ impl Disk {
     }
 
     /// Reads the ranges of a plan, laid back to back.
-    async fn read_all(&self, plan: &ReadPlan) -> Result<Vec<u8>, DiskError> {
+    pub(super) async fn read_all(&self, plan: &ReadPlan) -> Result<Vec<u8>, DiskError> {
         let mut bytes = Vec::with_capacity(plan.bytes() as usize);
         for range in plan.ranges() {
             let end = range.offset + range.len;

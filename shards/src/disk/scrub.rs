@@ -124,11 +124,14 @@ impl Disk {
         }
         if IndexFile::decode(&bytes, &self.layout, base).is_none() {
             crate::error!(
-                "shard {}: scrub: {}/{} is damaged: its checksum is wrong. It is rebuilt from the segment when it is needed",
+                "shard {}: scrub: {}/{} is damaged: its checksum is wrong. It is made again from the segment",
                 self.id.0,
                 self.directory.display(),
                 base.index_name()
             );
+            if let Some((_, hosted)) = self.owner() {
+                hosted.shard.apply(|shard| shard.queues.found_damaged(base));
+            }
         }
         Ok(())
     }

@@ -28,6 +28,11 @@ pub struct Upkeep {
     /// Full segments whose index is to be written, in order.
     sealed: RefCell<VecDeque<Sealed>>,
     indexing: Cell<bool>,
+    /// An index could not be written: not again before this, monotonic microseconds.
+    index_after_us: Cell<u64>,
+    /// An index is being made again, and not before when the next one is.
+    pub(super) repairing: Cell<bool>,
+    pub(super) repair_after_us: Cell<u64>,
     /// Sequence number of the next checkpoint.
     next_checkpoint: Cell<u64>,
     /// End of the log at the last checkpoint, and when that was; `None` before the first look.
@@ -45,6 +50,9 @@ impl Upkeep {
         Upkeep {
             sealed: RefCell::new(VecDeque::new()),
             indexing: Cell::new(false),
+            index_after_us: Cell::new(0),
+            repairing: Cell::new(false),
+            repair_after_us: Cell::new(0),
             next_checkpoint: Cell::new(next_checkpoint),
             last: Cell::new(None),
             captured: RefCell::new(None),
@@ -60,21 +68,26 @@ impl Disk {
         while let Some(sealed) = shard.log.take_sealed() {
             self.upkeep.sealed.borrow_mut().push_back(sealed);
         }
-        if !self.upkeep.indexing.get() && !self.upkeep.sealed.borrow().is_empty() {
+        let may_index = !self.upkeep.indexing.get() && now_us >= self.upkeep.index_after_us.get();
+        if may_index && !self.upkeep.sealed.borrow().is_empty() {
             self.upkeep.indexing.set(true);
             let index = self.clone().index_sealed();
             glommio::spawn_local_into(index, self.queues.preparing).expect("the queue was made").detach();
         }
+        self.pull_repair(shard, now_us);
         self.pull_checkpoint(shard, now_us);
     }
 
     async fn index_sealed(self: Rc<Self>) {
         loop {
-            let Some(sealed) = self.upkeep.sealed.borrow_mut().pop_front() else { break };
+            let Some(sealed) = self.upkeep.sealed.borrow().front().copied() else { break };
             let Some((_, hosted)) = self.owner() else { break };
-            if self.write_index(&hosted, IndexBuild::new(&self.layout, sealed)).await {
-                hosted.shard.apply(|shard| shard.log.index_in_place(sealed.base()));
+            if !self.write_index(&hosted, IndexBuild::new(&self.layout, sealed)).await {
+                // Those of later segments say where this one's entries are: it must come first.
+                self.upkeep.index_after_us.set(clock::now().mono_us + limits::INDEX_RETRY.as_micros() as u64);
+                break;
             }
+            self.upkeep.sealed.borrow_mut().pop_front();
             // The index of its beginning, if there is one, is not needed any more.
             let partial = self.directory.join(sealed.base().partial_name());
             let _ = glommio::executor().spawn_blocking(move || std::fs::remove_file(partial)).await;
@@ -83,18 +96,26 @@ impl Disk {
     }
 
     /// Makes and writes the index of a segment, or of the active one's beginning; the latter only after the checkpoint
-    /// it was begun with. Returns whether it is in place.
+    /// it was begun with. What a full segment's index tells leaves memory then. `false` if it could not be written.
     pub async fn write_index(&self, hosted: &Hosted, mut build: IndexBuild) -> bool {
         let mut step = |shard: &mut Shard| build.step(&mut shard.queues, &mut shard.index);
         while !hosted.shard.apply(&mut step) {
             // Each step takes a fifth of a millisecond; requests come in between.
             glommio::yield_if_needed().await;
         }
-        let name = build.file_name();
-        match build.finish() {
-            Some(bytes) => self.replace_file(name, bytes).await,
-            None => false,
+        let (name, base) = (build.file_name(), build.base());
+        let whole = name == base.index_name();
+        let Some(mut finished) = build.finish() else { return true };
+        let written = self.replace_file(name, std::mem::take(&mut finished.bytes)).await;
+        if written {
+            hosted.shard.apply(|shard| {
+                finished.in_place(&mut shard.queues, &mut shard.index);
+                if whole {
+                    shard.log.index_in_place(base);
+                }
+            });
         }
+        written
     }
 
     fn pull_checkpoint(self: &Rc<Self>, shard: &Shard, now_us: u64) {
@@ -153,7 +174,7 @@ impl Disk {
         self.replace_file(checkpoint.file_name().to_owned(), checkpoint.encode()).await
     }
 
-    async fn replace_file(&self, name: String, bytes: Vec<u8>) -> bool {
+    pub(super) async fn replace_file(&self, name: String, bytes: Vec<u8>) -> bool {
         let written = open::replace_file(self.directory.clone(), name.clone(), bytes).await;
         if let Err(DiskError { errno }) = written
             && !self.upkeep.complained.replace(true)

@@ -10,7 +10,7 @@ use super::world::{Appended, Seen, What, World};
 type Queues = BTreeMap<(String, u32), Vec<(u64, u64, u32)>>;
 
 /// Compares; returns how many of the appended records were found again.
-pub(super) fn recovered(world: &World, disk: &FakeDisk, found: &Recovered, seen: &Seen) -> Result<usize, String> {
+pub(super) fn recovered(world: &World, disk: &FakeDisk, found: &mut Recovered, seen: &Seen) -> Result<usize, String> {
     let end = found.log.appended().0;
     if end < world.log.durable().0 {
         return Err(format!("the log ends at {end}, {} was durable", world.log.durable()));
@@ -25,13 +25,14 @@ pub(super) fn recovered(world: &World, disk: &FakeDisk, found: &Recovered, seen:
             return Err(format!("the record at {} is not what was appended", record.position));
         }
     }
-    let (expected, actual) = (expected_queues(history), actual_queues(&found.queues));
+    let (expected, actual) = (expected_queues(history), actual_queues(&mut found.queues, disk)?);
     if expected != actual {
         return Err(format!("queues differ: expected {expected:?}, found {actual:?}"));
     }
     own_records(history, found, seen)?;
     messages(history, found, seen)?;
-    keys(history, found)?;
+    times(history, found, disk)?;
+    keys(history, found, disk)?;
     Ok(kept)
 }
 
@@ -57,13 +58,37 @@ fn expected_queues(history: &[Appended]) -> Queues {
     queues
 }
 
-fn actual_queues(table: &QueueTable) -> Queues {
-    let entries = |queue: &ConsumeQueue| {
-        let all = queue.entries(queue.min(), usize::MAX);
-        all.map(|(offset, entry)| (offset, entry.position.0, entry.size)).collect::<Vec<_>>()
-    };
-    let listed = table.iter().map(|(topic, id, queue)| ((topic.to_string(), id), entries(queue)));
-    listed.filter(|(_, entries)| !entries.is_empty()).collect()
+fn actual_queues(table: &mut QueueTable, disk: &FakeDisk) -> Result<Queues, String> {
+    let mut queues = Queues::new();
+    let names: Vec<_> = table.iter().map(|(topic, id, _)| (topic.to_string(), id)).collect();
+    for (topic, id) in names {
+        let slot = table.find(&topic, id).expect("it was listed");
+        let mut found = Vec::new();
+        let mut next = table[slot].min();
+        while next < table[slot].max() {
+            let mut entries = Vec::new();
+            let looked = table
+                .with_reads(|range| disk.read(range), |table| table.entries_from(slot, next, usize::MAX, &mut entries));
+            looked.map_err(|base| format!("{topic} {id}: the index of {base:?} is damaged"))?;
+            if entries.first().is_none_or(|(offset, _)| *offset != next) {
+                return Err(format!("{topic} {id}: nothing at {next} of {}", table[slot].max()));
+            }
+            for (offset, entry) in entries {
+                found.push((offset, entry.position.0, entry.size));
+                next = offset + 1;
+            }
+        }
+        for (offset, position, _) in found.iter().step_by(17) {
+            let one = table.with_reads(|range| disk.read(range), |table| table.look(slot, *offset));
+            if one.ok().flatten().is_none_or(|(one, _)| one.position.0 != *position) {
+                return Err(format!("{topic} {id}: offset {offset} is not what it is in a row"));
+            }
+        }
+        if !found.is_empty() {
+            queues.insert((topic, id), found);
+        }
+    }
+    Ok(queues)
 }
 
 /// What the checkpoint counted and what was told add up to all own records.
@@ -89,12 +114,46 @@ fn messages(history: &[Appended], found: &Recovered, seen: &Seen) -> Result<(), 
     if expected != seen.messages { Err("not the messages that the checkpoint leaves out".into()) } else { Ok(()) }
 }
 
+/// Every queue's messages are found by their times.
+fn times(history: &[Appended], found: &mut Recovered, disk: &FakeDisk) -> Result<(), String> {
+    let mut times: BTreeMap<(&str, u32), Vec<i64>> = BTreeMap::new();
+    for Appended { bytes, what, .. } in history {
+        match what {
+            What::Message { topic, queue, .. } => {
+                let record = ringmq_protocol::record::RecordRef::parse(bytes).map_err(|_| "a record that is none")?;
+                times.entry((topic, *queue)).or_default().push(record.store_timestamp());
+            }
+            What::Drop { topic } => times.retain(|(name, _), _| name != topic),
+            What::Own => {}
+        }
+    }
+    for ((topic, queue), times) in times {
+        let slot = found.queues.find(topic, queue).ok_or("a queue is gone")?;
+        for probe in [0, times.len() / 2, times.len() - 1] {
+            for ms in [times[probe], times[probe] + 1] {
+                let expected = times.partition_point(|time| *time < ms) as u64;
+                let since = found.queues.with_reads(|range| disk.read(range), |table| table.first_since(slot, ms));
+                if since != Ok(expected) {
+                    return Err(format!("{topic} {queue}: first since {ms} is {expected}, not {since:?}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Every message is found by its key, once.
-fn keys(history: &[Appended], found: &Recovered) -> Result<(), String> {
-    for record in history.iter().rev().take(40) {
+fn keys(history: &[Appended], found: &mut Recovered, disk: &FakeDisk) -> Result<(), String> {
+    let mut probes: Vec<&Appended> = history.iter().rev().take(40).collect();
+    probes.extend(history.iter().take(10));
+    for record in probes {
         let What::Message { topic, key, .. } = &record.what else { continue };
-        let mut places = Vec::new();
-        found.keys.search(key_hash(topic, key), 0..=i64::MAX, Position(u64::MAX >> 17), usize::MAX, &mut places);
+        let end = Position(u64::MAX >> 17);
+        let mut search = found.keys.begin(key_hash(topic, key), 0..=i64::MAX, end, usize::MAX);
+        let keys = &found.keys;
+        let looked = found.queues.with_reads(|range| disk.read(range), |table| keys.advance(&mut search, table));
+        looked.map_err(|base| format!("key {key}: the index of {base:?} is damaged"))?;
+        let places = search.found;
         let times = places.iter().filter(|place| place.0 == record.position).count();
         if times != 1 || !places.is_sorted_by(|left, right| left > right) {
             return Err(format!("key {key} finds {} {times} times", record.position));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::files::checkpoint::Checkpoint;
 use super::super::frame::UnverifiedFrame;
 use super::super::log::WritePlan;
+use super::super::range::{RangeOf, ReadRange};
 use super::super::segment::SegmentBase;
 use super::Rng;
 
@@ -29,6 +30,18 @@ impl FakeDisk {
         let old = self.segments.first_key_value().map(|(_, bytes)| bytes.clone());
         let bytes = old.filter(|_| rng.chance(40)).unwrap_or_else(|| vec![0; size as usize]);
         self.segments.insert(base.0, bytes);
+    }
+
+    /// Bytes of a file; fewer where it ends.
+    pub(super) fn read(&self, range: &ReadRange) -> Vec<u8> {
+        let file = match range.file {
+            RangeOf::Log(base) => self.segments.get(&base.0),
+            RangeOf::Index(base) => self.indexes.get(&base.0),
+            RangeOf::Partial(base) => self.partials.get(&base.0),
+        };
+        let file = file.map_or(&[][..], Vec::as_slice);
+        let from = (range.offset as usize).min(file.len());
+        file[from..(from + range.len as usize).min(file.len())].to_vec()
     }
 
     /// Write `n` of those in flight reached the platter in full.

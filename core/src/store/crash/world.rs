@@ -9,7 +9,6 @@ use ringmq_protocol::record::{Message, PropertyParts};
 use super::super::files::checkpoint::Section;
 use super::super::index::consume_queue::Entry;
 use super::super::limits::CHUNK;
-use super::super::range::RangeOf;
 use super::super::*;
 use super::disk::FakeDisk;
 use super::{Planted, Rng, check};
@@ -71,6 +70,8 @@ pub(super) struct World {
     /// Of the active segment: begun with the checkpoint, and to be written after it.
     begun: Option<IndexBuild>,
     partial: Option<IndexBuild>,
+    /// Indexes as they were first made: made again, they must be the same.
+    written_indexes: BTreeMap<u64, Vec<u8>>,
 }
 
 impl World {
@@ -104,6 +105,7 @@ impl World {
             checkpoint: None,
             begun: None,
             partial: None,
+            written_indexes: BTreeMap::new(),
         }
     }
 
@@ -268,7 +270,10 @@ impl World {
             let base = build.base().0;
             assert_eq!(build.file_name(), build.base().index_name());
             self.disk.partials.remove(&base);
-            self.disk.indexes.insert(base, build.finish().expect("it is for a full segment"));
+            let mut finished = build.finish().expect("it is for a full segment");
+            self.written_indexes.insert(base, finished.bytes.clone());
+            self.disk.indexes.insert(base, std::mem::take(&mut finished.bytes));
+            finished.in_place(&mut self.queues, &mut self.keys);
         }
     }
 
@@ -278,8 +283,8 @@ impl World {
             let build = self.partial.take().expect("just stepped");
             assert_eq!(build.file_name(), build.base().partial_name());
             let base = build.base().0;
-            if let Some(file) = build.finish() {
-                self.disk.partials.insert(base, file);
+            if let Some(finished) = build.finish() {
+                self.disk.partials.insert(base, finished.bytes);
             }
         }
     }
@@ -356,8 +361,11 @@ impl World {
             self.options.epoch += 1;
         }
         let mut disk = std::mem::take(&mut self.disk);
-        let (recovered, seen) = self.recover_with(&disk).map_err(|error| format!("refused: {error}"))?;
-        let kept = check::recovered(self, &disk, &recovered, &seen)?;
+        let (mut recovered, seen) = self.recover_with(&disk).map_err(|error| format!("refused: {error}"))?;
+        // As few index pages in memory as there may be.
+        recovered.queues.set_page_limit(0);
+        self.repair(&mut recovered, &mut disk)?;
+        let kept = check::recovered(self, &disk, &mut recovered, &seen)?;
         self.history.truncate(kept);
         let counted = recovered.checkpoint.as_ref().and_then(|found| found.section(COUNTED)).map_or(0, number);
         self.owns = counted + seen.owns.len() as u64;
@@ -369,6 +377,38 @@ impl World {
         // The indexes of segments that will be written again say nothing any more.
         disk.in_flight.clear();
         self.disk = disk;
+        Ok(())
+    }
+
+    /// Makes again the indexes that are gone or damaged, as far as somebody noticed.
+    pub(super) fn repair(&self, recovered: &mut Recovered, disk: &mut FakeDisk) -> Result<(), String> {
+        // Each look at a damaged index finds it; here all are looked at.
+        for (base, file) in &disk.indexes {
+            let base = SegmentBase(*base);
+            let whole = index_file::IndexFile::decode(file, self.log.layout(), base).is_some();
+            if base.0 < recovered.queues.indexed_to() && !whole {
+                recovered.queues.note_damaged(base);
+            }
+        }
+        let mut damaged = recovered.queues.damaged().to_vec();
+        damaged.sort_unstable();
+        let start = recovered.report.first.0;
+        for base in damaged {
+            let told = |error: RebuildError| format!("the index of {base:?} cannot be made again: {error:?}");
+            let mut rebuild = Rebuild::new(self.options, start, base).map_err(told)?;
+            while let Some(range) = rebuild.next_read() {
+                rebuild.supply(&disk.read(&range)).map_err(told)?;
+            }
+            let bytes = rebuild.finish();
+            let decode =
+                |bytes: &[u8]| index_file::IndexFile::decode(bytes, self.log.layout(), base).expect("just made");
+            let written = self.written_indexes.get(&base.0).map(|written| decode(written));
+            if written.is_some_and(|written| !written.says_the_same(&decode(&bytes))) {
+                return Err(format!("the index of {base:?} was made again differently"));
+            }
+            disk.indexes.insert(base.0, bytes);
+            recovered.queues.repaired(base);
+        }
         Ok(())
     }
 
@@ -420,13 +460,7 @@ fn recover(options: LogOptions, planted: Planted, disk: &FakeDisk) -> Result<(Re
     recovery.planted = planted;
     let mut seen = Seen::default();
     while let Some(range) = recovery.next_read() {
-        let bytes = match range.file {
-            RangeOf::Log(base) => &disk.segments[&base.0],
-            RangeOf::Index(base) => &disk.indexes[&base.0],
-            RangeOf::Partial(base) => &disk.partials[&base.0],
-        };
-        let from = range.offset as usize;
-        recovery.supply(&bytes[from..from + range.len as usize], &mut seen)?;
+        recovery.supply(&disk.read(&range), &mut seen)?;
     }
     Ok((recovery.finish(), seen))
 }

@@ -9,6 +9,7 @@ use ringmq_protocol::wire::Reader;
 
 use crate::store::index::consume_queue::ConsumeQueue;
 use crate::store::index::queue_table::QueueTable;
+use crate::store::index::runs::RunRef;
 use crate::store::limits::{POSITION_END, TOPIC_NAME_MAX};
 use crate::store::log::CommitLog;
 use crate::store::segment::SegmentBase;
@@ -35,13 +36,131 @@ pub struct Section {
     pub bytes: Vec<u8>,
 }
 
-/// The offsets of a queue, for the case that none of its messages is left in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueMark {
-    pub topic: Box<str>,
+/// What is kept of a queue, so that a start reads no index of a full segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueMark<'a> {
+    pub topic: &'a str,
     pub queue: u32,
     pub min: u64,
     pub max: u64,
+    /// Position of the message with offset 0; 0 when it is not known.
+    pub born: u64,
+    /// Its newest run in an index on disk, and the time of that run's last entry after its first.
+    pub run: Option<(RunRef, u32)>,
+    /// Messages below this position are not shown, though `min` does not say so yet; 0 without.
+    pub floor: u64,
+}
+
+/// Flags of a mark: what follows.
+const WITH_RUN: u8 = 1;
+const WITH_FLOOR: u8 = 2;
+
+/// The marks of all queues that ever had a message, as the section's bytes: there may be a million.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QueueMarks {
+    /// Indexes of all segments below this are in place; the runs are in them.
+    pub indexed_to: u64,
+    /// The groups.
+    bytes: Vec<u8>,
+}
+
+impl QueueMarks {
+    /// Those of a table as it is.
+    pub fn of(table: &QueueTable) -> Self {
+        let mut bytes = Vec::new();
+        // The topic of the group that is being written, and where its count stands.
+        let mut group: Option<(&str, usize)> = None;
+        let written = table.iter().filter(|(_, _, queue)| queue.max() > 0);
+        for (topic, queue, state) in written {
+            if group.is_none_or(|(last, _)| !std::ptr::eq(last, topic)) {
+                assert!(topic.len() <= TOPIC_NAME_MAX);
+                bytes.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+                bytes.extend_from_slice(topic.as_bytes());
+                group = Some((topic, bytes.len()));
+                bytes.extend_from_slice(&[0; 4]);
+            }
+            let (_, count_at) = group.expect("begun above");
+            let count = u32::from_be_bytes(*bytes[count_at..].first_chunk().expect("put above")) + 1;
+            bytes[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
+            put_mark(&mut bytes, queue, state, table.floor(topic, queue));
+        }
+        QueueMarks { indexed_to: table.indexed_to(), bytes }
+    }
+
+    /// All of them, by topic.
+    pub fn iter(&self) -> impl Iterator<Item = QueueMark<'_>> + '_ {
+        let mut from = Reader::new(&self.bytes);
+        let (mut topic, mut left) = ("", 0);
+        std::iter::from_fn(move || {
+            if left == 0 {
+                topic = std::str::from_utf8(from.counted_i16()?).ok()?;
+                left = from.i32()? as u32;
+            }
+            left = left.checked_sub(1)?;
+            take_mark(&mut from, topic)
+        })
+    }
+
+    /// The section's bytes.
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(8 + self.bytes.len());
+        out.extend_from_slice(&self.indexed_to.to_be_bytes());
+        out.extend_from_slice(&self.bytes);
+        out
+    }
+
+    /// `None` if a mark cannot be one.
+    fn decode(section: &[u8]) -> Option<Self> {
+        let (indexed_to, bytes) = section.split_first_chunk::<8>()?;
+        let marks = QueueMarks { indexed_to: u64::from_be_bytes(*indexed_to), bytes: bytes.to_vec() };
+        let mut from = Reader::new(&marks.bytes);
+        while !from.is_empty() {
+            let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
+            for _ in 0..from.i32()? as u32 {
+                let mark = take_mark(&mut from, topic)?;
+                (mark.min <= mark.max && mark.max <= i64::MAX as u64).then_some(())?;
+                mark.run.is_none_or(|(run, _)| run.end() <= mark.max && run.base.0 < marks.indexed_to).then_some(())?;
+            }
+        }
+        Some(marks)
+    }
+}
+
+fn put_mark(out: &mut Vec<u8>, queue: u32, state: &ConsumeQueue, floor: u64) {
+    let run = state.newest_run();
+    out.extend_from_slice(&queue.to_be_bytes());
+    out.extend_from_slice(&state.min().to_be_bytes());
+    out.extend_from_slice(&state.max().to_be_bytes());
+    out.extend_from_slice(&state.born().to_be_bytes());
+    out.push(u8::from(run.is_some()) * WITH_RUN + u8::from(floor > 0) * WITH_FLOOR);
+    if floor > 0 {
+        out.extend_from_slice(&floor.to_be_bytes());
+    }
+    if let Some(RunRef { base, unit, first, count, first_ms }) = run {
+        out.extend_from_slice(&base.0.to_be_bytes());
+        out.extend_from_slice(&unit.to_be_bytes());
+        out.extend_from_slice(&first.to_be_bytes());
+        out.extend_from_slice(&count.to_be_bytes());
+        out.extend_from_slice(&first_ms.to_be_bytes());
+        out.extend_from_slice(&state.newest_span().to_be_bytes());
+    }
+}
+
+fn take_mark<'a>(from: &mut Reader<'a>, topic: &'a str) -> Option<QueueMark<'a>> {
+    let queue = from.i32()? as u32;
+    let (min, max, born) = (from.i64()? as u64, from.i64()? as u64, from.i64()? as u64);
+    let flags = from.u8()?;
+    let floor = if flags & WITH_FLOOR > 0 { from.i64()? as u64 } else { 0 };
+    let run = match flags & WITH_RUN {
+        0 => None,
+        _ => {
+            let (base, unit) = (SegmentBase(from.i64()? as u64), from.i32()? as u32);
+            let (first, count, first_ms) = (from.i64()? as u64, from.i32()? as u32, from.i64()?);
+            first.checked_add(u64::from(count)).filter(|_| count > 0)?;
+            Some((RunRef { base, unit, first, count, first_ms }, from.i32()? as u32))
+        }
+    };
+    Some(QueueMark { topic, queue, min, max, born, run, floor })
 }
 
 /// What the log said up to `covered`.
@@ -58,7 +177,7 @@ pub struct Checkpoint {
     pub start: SegmentBase,
     /// Latest store time of each segment from `start` on, ms; the last is the active one's. Never falls.
     pub times: Vec<i64>,
-    pub queues: Vec<QueueMark>,
+    pub queues: QueueMarks,
     /// Sections of other owners.
     pub sections: Vec<Section>,
 }
@@ -67,12 +186,6 @@ impl Checkpoint {
     /// The state as of the log's end. It may go to disk when `log.durable() >= covered`, not earlier.
     pub fn capture(log: &CommitLog, queues: &QueueTable, sequence: u64, wall_ms: i64, sections: Vec<Section>) -> Self {
         assert!(sections.iter().all(|section| section.kind >= FIRST_FREE_SECTION));
-        let mark = |(topic, queue, state): (&str, u32, &ConsumeQueue)| QueueMark {
-            topic: topic.into(),
-            queue,
-            min: state.min(),
-            max: state.max(),
-        };
         Checkpoint {
             shard: log.layout().shard().0,
             sequence,
@@ -81,7 +194,7 @@ impl Checkpoint {
             epoch: log.epoch(),
             start: log.start(),
             times: log.latest_times(),
-            queues: queues.iter().map(mark).collect(),
+            queues: QueueMarks::of(queues),
             sections,
         }
     }
@@ -100,7 +213,7 @@ impl Checkpoint {
     pub fn encode(&self) -> Vec<u8> {
         let Checkpoint { shard, sequence, covered, written_ms, epoch, start, times, queues, sections } = self;
         let mut out = vec![0; HEADER];
-        put_section(&mut out, QUEUES, &encode_queues(queues));
+        put_section(&mut out, QUEUES, &queues.encode());
         put_section(&mut out, SEGMENTS, &encode_times(times));
         for Section { kind, bytes } in sections {
             put_section(&mut out, *kind, bytes);
@@ -148,13 +261,13 @@ impl Checkpoint {
             return None;
         }
         let mut from = Reader::new(body);
-        let (mut queues, mut times, mut sections) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut queues, mut times, mut sections) = (QueueMarks::default(), Vec::new(), Vec::new());
         for _ in 0..count {
             let kind = from.i16()? as u16;
             from.i16()?;
             let bytes = from.counted_i32()?;
             match kind {
-                QUEUES => queues = decode_queues(bytes)?,
+                QUEUES => queues = QueueMarks::decode(bytes)?,
                 SEGMENTS => times = decode_times(bytes)?,
                 _ => sections.push(Section { kind, bytes: bytes.to_vec() }),
             }
@@ -179,34 +292,6 @@ fn put_section(out: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn encode_queues(queues: &[QueueMark]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(4 + queues.len() * 48);
-    out.extend_from_slice(&(queues.len() as u32).to_be_bytes());
-    for QueueMark { topic, queue, min, max } in queues {
-        assert!(topic.len() <= TOPIC_NAME_MAX);
-        out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-        out.extend_from_slice(topic.as_bytes());
-        out.extend_from_slice(&queue.to_be_bytes());
-        out.extend_from_slice(&min.to_be_bytes());
-        out.extend_from_slice(&max.to_be_bytes());
-    }
-    out
-}
-
-fn decode_queues(bytes: &[u8]) -> Option<Vec<QueueMark>> {
-    let mut from = Reader::new(bytes);
-    let count = from.i32()? as u32;
-    let mut queues = Vec::new();
-    for _ in 0..count {
-        let topic = std::str::from_utf8(from.counted_i16()?).ok()?.into();
-        let queue = from.i32()? as u32;
-        let (min, max) = (from.i64()? as u64, from.i64()? as u64);
-        (min <= max && max <= i64::MAX as u64).then_some(())?;
-        queues.push(QueueMark { topic, queue, min, max });
-    }
-    from.is_empty().then_some(queues)
-}
-
 fn encode_times(times: &[i64]) -> Vec<u8> {
     let mut out = (times.len() as u32).to_be_bytes().to_vec();
     times.iter().for_each(|ms| out.extend_from_slice(&ms.to_be_bytes()));
@@ -226,6 +311,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn checkpoint(sequence: u64) -> Checkpoint {
+        let mut table = QueueTable::new();
+        table.begin_at(0, 1 << 20);
+        let run = RunRef { base: SegmentBase(4096), unit: 3, first: 9, count: 61, first_ms: -5 };
+        table.restore("orders", 3, ConsumeQueue::sealed(7, 44, Some((run, 6))), 4096);
+        table.restore("orders", 4, ConsumeQueue::sealed(2, 0, None), 0);
+        table.restore("x", 0, ConsumeQueue::starting_at(5), 0);
+        table.open("never written", 0);
         Checkpoint {
             shard: 2,
             sequence,
@@ -234,7 +326,7 @@ mod tests {
             epoch: 9,
             start: SegmentBase(65_536),
             times: vec![-1, 5, 5],
-            queues: vec![QueueMark { topic: "orders".into(), queue: 3, min: 7, max: 70 }],
+            queues: QueueMarks::of(&table),
             sections: vec![Section { kind: 16, bytes: b"topics".to_vec() }, Section { kind: 17, bytes: Vec::new() }],
         }
     }
@@ -248,6 +340,16 @@ mod tests {
         assert_eq!(Checkpoint::newest([Some(&old_file), Some(&new_file[..80])]).as_ref(), Some(&old));
         assert_eq!(Checkpoint::newest([None, Some(b"")]), None);
         assert_eq!(new.section(16), Some(&b"topics"[..]));
+    }
+
+    #[test]
+    fn marks_come_back() {
+        let marks = Checkpoint::decode(&checkpoint(1).encode()).expect("intact").queues;
+        let rows: Vec<_> = marks.iter().map(|mark| (mark.topic, mark.queue, mark.min, mark.max, mark.born)).collect();
+        assert_eq!(rows, [("orders", 3, 7, 70, 44), ("orders", 4, 2, 2, 0), ("x", 0, 5, 5, 0)]);
+        let run = RunRef { base: SegmentBase(4096), unit: 3, first: 9, count: 61, first_ms: -5 };
+        assert_eq!(marks.iter().filter_map(|mark| mark.run).collect::<Vec<_>>(), [(run, 6)]);
+        assert_eq!(marks.iter().map(|mark| mark.floor).collect::<Vec<_>>(), [4096, 0, 0]);
     }
 
     #[test]

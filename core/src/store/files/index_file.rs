@@ -1,223 +1,221 @@
-//! The index of one segment: what recovery loads instead of reading the segment.
+//! The index of one segment on disk: its layout, and what of it is read as a whole.
 //!
-//! Of a sealed segment it covers all; of the active one, written beside a checkpoint, what lies below the checkpoint.
-//! Owns the layout, the stepwise writing (a busy shard cannot stop for a million entries) and the checked reading.
-//! Everything in it can be rebuilt from the segment, so a damaged one is no loss, only slower.
+//! Owns the header, the rows of the directory and the entries (`docs/storage-format.md` section 5). Reading single entries and
+//! keys out of single pages is `index/cold.rs`'s and `index/key_index.rs`'s. Everything in it can be rebuilt from the
+//! segment, so a damaged one is no loss, only slower.
 
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::wire::Reader;
 
+use super::index_page::{CONTENT, PAGE, PageWriter, contents, verified};
 use crate::store::index::consume_queue::Entry;
 use crate::store::index::key_index::{KeyIndex, SegmentKeys};
 use crate::store::index::queue_table::QueueTable;
-use crate::store::limits::{INDEX_STEP, KEY_RUN, RECORD_MAX, TOPIC_NAME_MAX};
-use crate::store::log::CommitLog;
-use crate::store::segment::{Active, Layout, Sealed, SegmentBase};
+use crate::store::index::runs::{HEAD_UNITS, Head, RunRef};
+use crate::store::limits::{KEY_RUN, RECORD_MAX, TOPIC_NAME_MAX};
+use crate::store::range::{RangeOf, ReadRange};
+use crate::store::segment::{Layout, SegmentBase};
+
+pub use super::index_build::{Finished, IndexBuild};
 
 const MAGIC: &[u8; 4] = b"RMQI";
 const VERSION: u16 = 1;
-const HEADER: usize = 80;
-const HEADER_CRC_AT: usize = 4;
-const BODY_CRC_AT: usize = 8;
-const ENTRY: usize = 16;
 
-/// Entries in one run: bounds a step, and the rewriting of its count.
-const RUN: usize = 4096;
+/// Bytes of a unit: an entry, or a third of a run's head.
+pub(crate) const UNIT: usize = 16;
 
-/// Topics looked at in one step: most of them have nothing in the segment.
-const TOPICS: usize = 4096;
+/// Units in a page.
+pub(crate) const PAGE_UNITS: u32 = (CONTENT / UNIT) as u32;
 
-/// The writing of one segment's index, a step at a time. Between steps the shard goes on.
+/// The page that runs begin in.
+pub(crate) const RUNS_PAGE: u32 = 1;
+
+/// Key words in a page.
+pub(crate) const PAGE_WORDS: u64 = (CONTENT / 8) as u64;
+
+/// A part of the file that begins with a page: its first page, and bytes of content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Region {
+    pub first: u32,
+    pub len: u64,
+}
+
+impl Region {
+    /// How many pages it takes.
+    pub fn pages(&self) -> u64 {
+        self.len.div_ceil(CONTENT as u64)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.first.to_be_bytes());
+        out.extend_from_slice(&self.len.to_be_bytes());
+    }
+
+    fn decode(from: &mut Reader<'_>, pages: u32) -> Option<Region> {
+        let region = Region { first: from.i32()? as u32, len: from.i64()? as u64 };
+        (u64::from(region.first).checked_add(region.pages())? <= u64::from(pages)).then_some(region)
+    }
+}
+
+/// What the first page says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    pub shard: u16,
+    pub base: SegmentBase,
+    /// It tells of the segment's positions below this.
+    pub covers: u64,
+    pub records_end: Position,
+    /// Epoch of the last frame it covers, or of a later one.
+    pub epoch: u32,
+    /// Earliest and latest store time, ms; the other way round if there is no message.
+    pub times: (i64, i64),
+    pub queues: u32,
+    pub drops: u32,
+    pub directory: Region,
+    pub keys: Region,
+    /// Pages of the file.
+    pub pages: u32,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Header { shard, base, covers, records_end, epoch, times, queues, drops, directory, keys, pages } = self;
+        let mut out = Vec::with_capacity(128);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_be_bytes());
+        out.extend_from_slice(&shard.to_be_bytes());
+        out.extend_from_slice(&base.0.to_be_bytes());
+        out.extend_from_slice(&records_end.0.to_be_bytes());
+        out.extend_from_slice(&covers.to_be_bytes());
+        out.extend_from_slice(&times.0.to_be_bytes());
+        out.extend_from_slice(&times.1.to_be_bytes());
+        out.extend_from_slice(&epoch.to_be_bytes());
+        out.extend_from_slice(&pages.to_be_bytes());
+        out.extend_from_slice(&queues.to_be_bytes());
+        out.extend_from_slice(&drops.to_be_bytes());
+        directory.encode(&mut out);
+        keys.encode(&mut out);
+        out
+    }
+
+    /// Reads a verified first page's content; `None` if it is not one of this shard's segment at `base`.
+    pub(crate) fn decode(content: &[u8], layout: &Layout, base: SegmentBase) -> Option<Header> {
+        let mut from = Reader::new(content);
+        if from.take(4)? != MAGIC || from.i16()? as u16 != VERSION {
+            return None;
+        }
+        let shard = from.i16()? as u16;
+        let named = SegmentBase(from.i64()? as u64);
+        let records_end = Position(from.i64()? as u64);
+        let covers = from.i64()? as u64;
+        let times = (from.i64()?, from.i64()?);
+        let (epoch, pages) = (from.i32()? as u32, from.i32()? as u32);
+        let (queues, drops) = (from.i32()? as u32, from.i32()? as u32);
+        let (directory, keys) = (Region::decode(&mut from, pages)?, Region::decode(&mut from, pages)?);
+        let end = layout.end_of(base);
+        let fits = (base.0..=end).contains(&covers) && (base.0..end).contains(&records_end.0);
+        let ours = shard == layout.shard().0 && named == base && fits;
+        let header = Header { shard, base, covers, records_end, epoch, times, queues, drops, directory, keys, pages };
+        ours.then_some(header)
+    }
+
+    /// The header in the bytes of a first page.
+    pub fn read(page: &[u8], layout: &Layout, base: SegmentBase) -> Option<Header> {
+        Header::decode(verified(page, base, 0)?, layout, base)
+    }
+
+    /// Where the directory lies.
+    pub fn directory_range(&self) -> ReadRange {
+        let Region { first, .. } = self.directory;
+        let (offset, len) = (u64::from(first) * PAGE as u64, self.directory.pages() * PAGE as u64);
+        ReadRange { file: RangeOf::Index(self.base), offset, len }
+    }
+}
+
+/// A queue's row in the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row<'a> {
+    pub topic: &'a str,
+    pub queue: u32,
+    pub run: RunRef,
+    /// Time of the last entry after the first, ms.
+    pub span_ms: u32,
+    /// Place of the first entry in the segment.
+    pub place: u32,
+}
+
+impl Row<'_> {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        let Row { topic, queue, run, span_ms, place } = self;
+        put_topic(out, topic);
+        out.extend_from_slice(&queue.to_be_bytes());
+        out.extend_from_slice(&run.unit.to_be_bytes());
+        out.extend_from_slice(&run.first.to_be_bytes());
+        out.extend_from_slice(&run.count.to_be_bytes());
+        out.extend_from_slice(&run.first_ms.to_be_bytes());
+        out.extend_from_slice(&span_ms.to_be_bytes());
+        out.extend_from_slice(&place.to_be_bytes());
+    }
+}
+
+/// The directory of an index: which topics were dropped in its segment, and which queues have entries.
 #[derive(Debug)]
-pub struct IndexBuild {
+pub struct Directory {
     base: SegmentBase,
-    /// It covers the segment's positions below this.
-    covers: u64,
-    /// Where the next segment starts.
-    end: u64,
-    records_end: Position,
-    epoch: u32,
-    shard: u16,
-    out: Vec<u8>,
-    body_crc: u32,
-    summed: usize,
     drops: u32,
     queues: u32,
-    key_runs: u32,
-    times: (i64, i64),
-    at: Progress,
+    bytes: Vec<u8>,
 }
 
-/// What the next step does.
-#[derive(Debug, Clone, Copy)]
-enum Progress {
-    Drops,
-    /// Entries of the `number`-th topic from queue `queue` on, of that one from position `from` on.
-    Queues {
-        number: usize,
-        queue: u32,
-        from: u64,
-    },
-    Keys {
-        run: usize,
-    },
-    Done,
-    /// The whole segment got its index meanwhile, and what was dropped in it is forgotten: the beginning's would be wrong.
-    Overtaken,
+impl Directory {
+    /// Reads the pages of [`Header::directory_range`]; `None` if they are not what was written.
+    pub fn read(header: &Header, pages: &[u8]) -> Option<Directory> {
+        let len = usize::try_from(header.directory.len).ok()?;
+        let bytes = contents(pages, header.base, header.directory.first, len)?;
+        let directory = Directory { base: header.base, drops: header.drops, queues: header.queues, bytes };
+        directory.check().then_some(directory)
+    }
+
+    /// Whether every row can be read, so that the iterators below need not say otherwise.
+    fn check(&self) -> bool {
+        let mut from = Reader::new(&self.bytes);
+        let drops = (0..self.drops).all(|_| take_drop(&mut from).is_some());
+        drops && (0..self.queues).all(|_| take_row(&mut from, self.base).is_some()) && from.is_empty()
+    }
+
+    /// The topics dropped in the segment; its rows are of queues made later, or of topics that remained.
+    pub fn drops(&self) -> impl Iterator<Item = (&str, Position)> + '_ {
+        let mut from = Reader::new(&self.bytes);
+        (0..self.drops).map_while(move |_| take_drop(&mut from))
+    }
+
+    /// The queues with entries in the segment, in the order of their first ones.
+    pub fn rows(&self) -> impl Iterator<Item = Row<'_>> + '_ {
+        let mut from = Reader::new(&self.bytes);
+        let base = self.base;
+        let whole = (0..self.drops).all(|_| take_drop(&mut from).is_some());
+        (0..if whole { self.queues } else { 0 }).map_while(move |_| take_row(&mut from, base))
+    }
 }
 
-impl IndexBuild {
-    /// Starts the index of a segment that [`CommitLog::take_sealed`] gave out.
-    pub fn new(layout: &Layout, sealed: Sealed) -> Self {
-        let (base, end) = (sealed.base(), sealed.end());
-        IndexBuild {
-            base,
-            covers: end,
-            end,
-            records_end: sealed.records_end(),
-            epoch: sealed.epoch(),
-            shard: layout.shard().0,
-            out: vec![0; HEADER],
-            body_crc: 0,
-            summed: HEADER,
-            drops: 0,
-            queues: 0,
-            key_runs: 0,
-            times: (0, 0),
-            at: Progress::Drops,
-        }
-    }
+pub(crate) fn put_drop(out: &mut Vec<u8>, topic: &str, at: Position) {
+    out.extend_from_slice(&at.0.to_be_bytes());
+    put_topic(out, topic);
+}
 
-    /// Starts the index of the active segment's frames so far; `None` if it has none. Begin it when a checkpoint is
-    /// captured, write it after the checkpoint: then a start reads neither the segment's beginning again nor too little.
-    pub fn partial(log: &CommitLog) -> Option<Self> {
-        let covers = log.boundary();
-        let base = log.layout().segment_of(covers);
-        if covers.0 == base.0 {
-            return None;
-        }
-        // As if it ended here; it is not marked as full, because it does not cover the segment to its end.
-        let end = log.layout().end_of(base);
-        let records_end = Position(covers.0.min(end - 1));
-        let whole = IndexBuild::new(log.layout(), Active::new(log.layout(), base).seal(base.0, log.epoch()));
-        Some(IndexBuild { covers: covers.0, records_end, ..whole })
-    }
+fn take_drop<'a>(from: &mut Reader<'a>) -> Option<(&'a str, Position)> {
+    let at = Position(from.i64()? as u64);
+    Some((std::str::from_utf8(from.counted_i16()?).ok()?, at))
+}
 
-    /// Name of the file it belongs into: `.index`, or `.partial` for an active segment's.
-    pub fn file_name(&self) -> String {
-        if self.covers == self.end { self.base.index_name() } else { self.base.partial_name() }
-    }
-
-    /// The segment it is for.
-    pub fn base(&self) -> SegmentBase {
-        self.base
-    }
-
-    /// Does a bounded part. Returns whether all is done.
-    pub fn step(&mut self, queues: &mut QueueTable, keys: &mut KeyIndex) -> bool {
-        let stop_at = self.out.len() + INDEX_STEP;
-        let mut turns = 0;
-        if queues.indexed_to() > self.base.0 && self.covers != self.end && !matches!(self.at, Progress::Done) {
-            self.at = Progress::Overtaken;
-        }
-        while self.out.len() < stop_at && turns < TOPICS {
-            self.at = match self.at {
-                Progress::Drops => self.put_drops(queues),
-                Progress::Queues { number, queue, from } => self.put_queues(queues, number, queue, from, stop_at),
-                Progress::Keys { run } => self.put_keys(keys, run),
-                Progress::Done | Progress::Overtaken => break,
-            };
-            if matches!(self.at, Progress::Done) && self.covers == self.end {
-                queues.indexed(self.end);
-            }
-            turns += 1;
-        }
-        self.body_crc = crc32c::crc32c_append(self.body_crc, &self.out[self.summed..]);
-        self.summed = self.out.len();
-        matches!(self.at, Progress::Done | Progress::Overtaken)
-    }
-
-    fn put_drops(&mut self, queues: &QueueTable) -> Progress {
-        for (topic, at) in queues.drops(self.base.0, self.covers) {
-            self.out.extend_from_slice(&at.0.to_be_bytes());
-            put_topic(&mut self.out, topic);
-            self.drops += 1;
-        }
-        Progress::Queues { number: 0, queue: 0, from: self.base.0 }
-    }
-
-    /// Puts runs of one topic, until it is done or enough was put.
-    fn put_queues(&mut self, table: &QueueTable, number: usize, queue: u32, from: u64, stop_at: usize) -> Progress {
-        if number >= table.topic_numbers() {
-            return Progress::Keys { run: 0 };
-        }
-        let mut from = from;
-        for (topic, id, state) in table.nth_as_of(number, queue, self.covers) {
-            if id != queue {
-                from = self.base.0;
-            }
-            loop {
-                if self.out.len() >= stop_at {
-                    return Progress::Queues { number, queue: id, from };
-                }
-                let entries = state.entries_between(from, self.covers).take(RUN);
-                let Some(last) = put_run(&mut self.out, self.base, topic, id, entries) else { break };
-                self.queues += 1;
-                from = last.0 + 1;
-            }
-        }
-        Progress::Queues { number: number + 1, queue: 0, from: self.base.0 }
-    }
-
-    fn put_keys(&mut self, keys: &mut KeyIndex, run: usize) -> Progress {
-        let Some(segment) = keys.segment_mut(self.base) else { return Progress::Done };
-        let times = segment.times();
-        self.times = (*times.start(), *times.end());
-        let Some(words) = segment.sorted_runs().get(run) else { return Progress::Done };
-        // Of a segment that still grows, later messages may have joined the last run.
-        let below = self.covers - self.base.0;
-        let covered = words.iter().filter(|word| SegmentKeys::place(**word) < below);
-        let count_at = self.out.len();
-        self.out.extend_from_slice(&[0; 4]);
-        for word in covered {
-            self.out.extend_from_slice(&word.to_be_bytes());
-        }
-        let count = (self.out.len() - count_at - 4) as u32 / 8;
-        self.out[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
-        self.key_runs += 1;
-        Progress::Keys { run: run + 1 }
-    }
-
-    /// The whole file, once [`IndexBuild::step`] said that all is done. `None` if a beginning's index is not needed any
-    /// more, because the segment has its own.
-    pub fn finish(self) -> Option<Vec<u8>> {
-        if matches!(self.at, Progress::Overtaken) {
-            return None;
-        }
-        let IndexBuild { base, covers, end: _, records_end, epoch, shard, .. } = self;
-        let IndexBuild { mut out, body_crc, summed, drops, queues, key_runs, times, at, .. } = self;
-        assert!(matches!(at, Progress::Done) && summed == out.len(), "an index is finished when it is done");
-        let mut header = Vec::with_capacity(HEADER);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&[0; 4]);
-        header.extend_from_slice(&body_crc.to_be_bytes());
-        header.extend_from_slice(&VERSION.to_be_bytes());
-        header.extend_from_slice(&shard.to_be_bytes());
-        header.extend_from_slice(&base.0.to_be_bytes());
-        header.extend_from_slice(&records_end.0.to_be_bytes());
-        header.extend_from_slice(&((out.len() - HEADER) as u64).to_be_bytes());
-        header.extend_from_slice(&times.0.to_be_bytes());
-        header.extend_from_slice(&times.1.to_be_bytes());
-        header.extend_from_slice(&epoch.to_be_bytes());
-        header.extend_from_slice(&drops.to_be_bytes());
-        header.extend_from_slice(&queues.to_be_bytes());
-        header.extend_from_slice(&key_runs.to_be_bytes());
-        header.extend_from_slice(&covers.to_be_bytes());
-        out[..HEADER].copy_from_slice(&header);
-        let crc = crc32c::crc32c(&out[BODY_CRC_AT..HEADER]);
-        out[HEADER_CRC_AT..BODY_CRC_AT].copy_from_slice(&crc.to_be_bytes());
-        Some(out)
-    }
+fn take_row<'a>(from: &mut Reader<'a>, base: SegmentBase) -> Option<Row<'a>> {
+    let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
+    let (queue, unit) = (from.i32()? as u32, from.i32()? as u32);
+    let (first, count, first_ms) = (from.i64()? as u64, from.i32()? as u32, from.i64()?);
+    let (span_ms, place) = (from.i32()? as u32, from.i32()? as u32);
+    let fits = count > 0 && first.checked_add(u64::from(count)).is_some_and(|end| end <= i64::MAX as u64);
+    let run = RunRef { base, unit, first, count, first_ms };
+    fits.then_some(Row { topic, queue, run, span_ms, place })
 }
 
 fn put_topic(out: &mut Vec<u8>, topic: &str) {
@@ -226,230 +224,133 @@ fn put_topic(out: &mut Vec<u8>, topic: &str) {
     out.extend_from_slice(topic.as_bytes());
 }
 
-/// Puts consecutive entries of one queue; returns the last one's position, or `None` if there were none.
-fn put_run(
-    out: &mut Vec<u8>,
-    base: SegmentBase,
-    topic: &str,
-    queue: u32,
-    entries: impl Iterator<Item = (u64, Entry, i64)>,
-) -> Option<Position> {
-    let mut entries = entries.peekable();
-    let (first, _, first_ms) = *entries.peek()?;
-    put_topic(out, topic);
-    out.extend_from_slice(&queue.to_be_bytes());
-    out.extend_from_slice(&first.to_be_bytes());
-    out.extend_from_slice(&first_ms.to_be_bytes());
-    let count_at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    let (mut count, mut last) = (0u32, None);
-    for (offset, entry, ms) in entries {
-        assert_eq!(offset, first + u64::from(count), "a queue has no gaps");
-        // A segment that took longer than 49 days to fill: the times beyond are told too early, never out of order.
-        let after = u32::try_from(ms - first_ms).unwrap_or(u32::MAX);
-        let mut bytes = [0; ENTRY];
-        bytes[..4].copy_from_slice(&((entry.position.0 - base.0) as u32).to_be_bytes());
-        bytes[4..8].copy_from_slice(&entry.size.to_be_bytes());
-        bytes[8..12].copy_from_slice(&entry.tag_hash.to_be_bytes());
-        bytes[12..].copy_from_slice(&after.to_be_bytes());
-        out.extend_from_slice(&bytes);
-        last = Some(entry.position);
-        count += 1;
-    }
-    out[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
-    last
+/// Puts one entry; `after` is its store time after that of the run's first one.
+pub(crate) fn put_entry(out: &mut PageWriter, base: SegmentBase, entry: &Entry, after_ms: u32) {
+    let mut bytes = [0; UNIT];
+    bytes[..4].copy_from_slice(&((entry.position.0 - base.0) as u32).to_be_bytes());
+    bytes[4..8].copy_from_slice(&entry.size.to_be_bytes());
+    bytes[8..12].copy_from_slice(&entry.tag_hash.to_be_bytes());
+    bytes[12..].copy_from_slice(&after_ms.to_be_bytes());
+    out.put(&bytes);
 }
 
-/// An index file whose checksums are right and whose shape was not looked at.
+/// The entry in a unit, and its store time after that of the run's first one.
+pub(crate) fn entry_of(unit: &[u8; UNIT], base: SegmentBase) -> (Entry, u32) {
+    let word = |at: usize| u32::from_be_bytes([unit[at], unit[at + 1], unit[at + 2], unit[at + 3]]);
+    let position = Position(base.0 + u64::from(word(0)));
+    (Entry { position, size: word(4), tag_hash: word(8) as i32 }, word(12))
+}
+
+/// An index file all of whose pages are as they were written.
 #[derive(Debug)]
-pub struct IndexFile<'a> {
-    base: SegmentBase,
-    covers: u64,
-    epoch: u32,
-    times: (i64, i64),
-    drops: u32,
-    queues: u32,
-    key_runs: u32,
-    body: &'a [u8],
+pub struct IndexFile {
+    header: Header,
+    directory: Directory,
+    runs: Vec<u8>,
+    keys: Vec<u8>,
 }
 
-impl<'a> IndexFile<'a> {
+impl IndexFile {
     /// The intact index of the segment at `base`, or `None`: then it must be rebuilt.
-    pub fn decode(file: &'a [u8], layout: &Layout, base: SegmentBase) -> Option<Self> {
-        let mut from = Reader::new(file.get(..HEADER)?);
-        if from.take(4)? != MAGIC || from.i32()? as u32 != crc32c::crc32c(&file[BODY_CRC_AT..HEADER]) {
+    pub fn decode(file: &[u8], layout: &Layout, base: SegmentBase) -> Option<Self> {
+        let header = Header::read(file, layout, base)?;
+        if file.len() != header.pages as usize * PAGE {
             return None;
         }
-        let body_crc = from.i32()? as u32;
-        let version = from.i16()? as u16;
-        let shard = from.i16()? as u16;
-        let named = SegmentBase(from.i64()? as u64);
-        let records_end = from.i64()? as u64;
-        let body_len = usize::try_from(from.i64()?).ok()?;
-        let times = (from.i64()?, from.i64()?);
-        let epoch = from.i32()? as u32;
-        let (drops, queues, key_runs) = (from.i32()? as u32, from.i32()? as u32, from.i32()? as u32);
-        let covers = from.i64()? as u64;
-        let body = file.get(HEADER..HEADER.checked_add(body_len)?)?;
-        let end = layout.end_of(base);
-        let fits = (base.0..=end).contains(&covers) && (base.0..end).contains(&records_end);
-        let ours = version == VERSION && shard == layout.shard().0 && named == base && fits;
-        if !ours || crc32c::crc32c(body) != body_crc {
-            return None;
-        }
-        Some(IndexFile { base, covers, epoch, times, drops, queues, key_runs, body })
+        let part = |region: &Region| {
+            let from = region.first as usize * PAGE;
+            file.get(from..from + usize::try_from(region.pages()).ok()? * PAGE)
+        };
+        let directory = Directory::read(&header, part(&header.directory)?)?;
+        let keys = contents(part(&header.keys)?, base, header.keys.first, usize::try_from(header.keys.len).ok()?)?;
+        // Runs reach to the directory, which is begun even if it is empty.
+        let runs_end = header.directory.first as usize;
+        let pages = file.get(PAGE * RUNS_PAGE as usize..PAGE * runs_end)?;
+        let runs = contents(pages, base, RUNS_PAGE, runs_end.checked_sub(RUNS_PAGE as usize)? * CONTENT)?;
+        Some(IndexFile { header, directory, runs, keys })
+    }
+
+    /// What its first page says.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Which queues it tells of.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// The end of what it covers: the segment's own end, unless it was written while the segment was active.
     pub fn covers(&self) -> u64 {
-        self.covers
+        self.header.covers
     }
 
     /// Epoch of the last frame it covers, or of a later one.
     pub fn epoch(&self) -> u32 {
-        self.epoch
+        self.header.epoch
     }
 
-    /// Adds all it says to table and index. `None` if it contradicts itself; then some of it may have been added.
+    /// A queue's entries with their offsets and store times; `None` if the row and the run contradict each other.
+    pub fn entries(&self, row: &Row<'_>) -> Option<impl Iterator<Item = (u64, Entry, i64)> + '_> {
+        let units = self.runs.as_chunks::<UNIT>().0;
+        let from = row.run.unit as usize;
+        let head = self.head(row)?;
+        let same = head.first == row.run.first && head.count == row.run.count && head.first_ms == row.run.first_ms;
+        let from = from + HEAD_UNITS as usize;
+        let entries = units.get(from..from + row.run.count as usize).filter(|_| same)?;
+        let base = self.header.base;
+        Some((row.run.first..).zip(entries).map(move |(offset, unit)| {
+            let (entry, after) = entry_of(unit, base);
+            (offset, entry, head.first_ms.saturating_add(i64::from(after)))
+        }))
+    }
+
+    /// The head of a queue's run.
+    pub fn head(&self, row: &Row<'_>) -> Option<Head> {
+        let units = self.runs.as_chunks::<UNIT>().0;
+        let from = row.run.unit as usize;
+        Head::decode(units.get(from..from + HEAD_UNITS as usize)?.as_flattened())
+    }
+
+    /// Whether an index made again from the segment says the same as this one. Only the way back of a queue that was
+    /// dropped since may be missing here: nobody walks it any more.
+    pub fn says_the_same(&self, again: &IndexFile) -> bool {
+        let heads = self.directory.rows().zip(again.directory.rows()).all(|(row, other)| {
+            let (Some(head), Some(again)) = (self.head(&row), again.head(&other)) else { return false };
+            let same = Head { before: again.before, ..head } == again;
+            same && (head.before.is_none() || head.before == again.before)
+        });
+        let entries = self.directory.rows().all(|row| match (self.entries(&row), again.entries(&row)) {
+            (Some(own), Some(other)) => own.eq(other),
+            _ => false,
+        });
+        let same = self.header == again.header && self.directory.bytes == again.directory.bytes;
+        same && self.keys == again.keys && heads && entries
+    }
+
+    /// Adds all it says to table and index as resident entries. `None` if it contradicts itself; then some of it may have
+    /// been added.
     pub(crate) fn load(&self, queues: &mut QueueTable, keys: &mut KeyIndex) -> Option<()> {
-        let mut from = Reader::new(self.body);
-        for _ in 0..self.drops {
-            let at = Position(from.i64()? as u64);
-            let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
+        for (topic, at) in self.directory.drops() {
             queues.drop_topic(topic, at);
         }
-        for _ in 0..self.queues {
-            self.load_run(&mut from, queues)?;
-        }
-        let mut runs = Vec::new();
-        for _ in 0..self.key_runs {
-            let count = from.i32()? as usize;
-            let words = from.take(count.checked_mul(8)?)?;
-            let mut run = Vec::with_capacity(count.min(KEY_RUN));
-            run.extend(words.as_chunks::<8>().0.iter().map(|word| u64::from_be_bytes(*word)));
-            runs.push(run);
-        }
-        if !runs.is_empty() {
-            keys.push_segment(SegmentKeys::load(self.base, self.times.0..=self.times.1, runs)?);
-        }
-        from.is_empty().then_some(())
-    }
-
-    fn load_run(&self, from: &mut Reader<'_>, queues: &mut QueueTable) -> Option<()> {
-        let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
-        let queue = from.i32()? as u32;
-        let first = from.i64()? as u64;
-        let first_ms = from.i64()?;
-        let count = from.i32()? as usize;
-        let entries = from.take(count.checked_mul(ENTRY)?)?;
-        let slot = queues.open(topic, queue);
-        let state = &mut queues[slot];
-        for (offset, bytes) in (first..).zip(entries.as_chunks::<ENTRY>().0) {
-            let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            let position = Position(self.base.0 + u64::from(word(0)));
-            let (size, tag_hash, after) = (word(4), word(8) as i32, word(12));
-            if position.0 + u64::from(size) > self.covers || u64::from(size) > RECORD_MAX {
-                return None;
+        for row in self.directory.rows() {
+            let slot = queues.open(row.topic, row.queue);
+            let state = &mut queues[slot];
+            for (offset, entry, ms) in self.entries(&row)? {
+                let size = u64::from(entry.size);
+                if entry.position.0 + size > self.header.covers || size > RECORD_MAX {
+                    return None;
+                }
+                state.push_at(offset, entry, ms).ok()?;
             }
-            let entry = Entry { position, size, tag_hash };
-            state.push_at(offset, entry, first_ms.checked_add(i64::from(after))?).ok()?;
+        }
+        let words = self.keys.as_chunks::<8>().0.iter().map(|word| u64::from_be_bytes(*word));
+        let words: Vec<u64> = words.collect();
+        if !words.is_empty() {
+            let runs = words.chunks(KEY_RUN).map(<[u64]>::to_vec).collect();
+            keys.push_segment(SegmentKeys::load(self.header.base, self.header.times.0..=self.header.times.1, runs)?);
         }
         Some(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::ShardId;
-    use crate::store::limits::SEGMENT_MIN;
-    use proptest::prelude::*;
-
-    fn layout() -> Layout {
-        Layout::new(ShardId(1), SEGMENT_MIN).expect("a good size")
-    }
-
-    /// A table and index over three segments with `count` messages in 5 queues.
-    fn filled(count: u64) -> (QueueTable, KeyIndex) {
-        let (mut queues, mut keys) = (QueueTable::new(), KeyIndex::new(layout()));
-        for n in 0..count {
-            let position = Position(40 + n * (3 * SEGMENT_MIN - 100) / count);
-            let slot = queues.open(["a", "b"][n as usize % 2], (n % 5) as u32);
-            queues[slot].push(Entry { position, size: 1, tag_hash: n as i32 }, 1000 + n as i64);
-            keys.add(n % 50, position, 1000 + n as i64);
-        }
-        (queues, keys)
-    }
-
-    fn sealed(number: u64) -> Sealed {
-        Active::new(&layout(), SegmentBase(number * SEGMENT_MIN)).seal(number * SEGMENT_MIN + 65_000, 4)
-    }
-
-    fn index(number: u64, queues: &mut QueueTable, keys: &mut KeyIndex) -> Vec<u8> {
-        let mut build = IndexBuild::new(&layout(), sealed(number));
-        while !build.step(queues, keys) {}
-        build.finish().expect("nothing overtakes it")
-    }
-
-    /// Topic, number, and all entries of a queue.
-    type Listed = (String, u32, Vec<(u64, Entry, i64)>);
-
-    fn describe(queues: &QueueTable) -> Vec<Listed> {
-        let mut all: Vec<Listed> = queues
-            .iter()
-            .map(|(topic, id, queue)| (topic.to_string(), id, queue.entries_between(0, u64::MAX).collect()))
-            .collect();
-        all.sort_by(|left, right| (&left.0, left.1).cmp(&(&right.0, right.1)));
-        all
-    }
-
-    #[test]
-    fn what_was_written_is_loaded() {
-        for count in [1, 7, 500, 40_000] {
-            let (mut queues, mut keys) = filled(count);
-            let (mut loaded, mut loaded_keys) = (QueueTable::new(), KeyIndex::new(layout()));
-            for number in 0..3 {
-                let file = index(number, &mut queues, &mut keys);
-                let index = IndexFile::decode(&file, &layout(), sealed(number).base()).expect("intact");
-                assert_eq!(index.load(&mut loaded, &mut loaded_keys), Some(()));
-                assert!(IndexFile::decode(&file, &layout(), SegmentBase(9 * SEGMENT_MIN)).is_none());
-            }
-            assert!(describe(&queues) == describe(&loaded));
-            for hash in 0..50 {
-                let (mut left, mut right) = (Vec::new(), Vec::new());
-                keys.search(hash, 0..=i64::MAX, Position(1 << 40), usize::MAX, &mut left);
-                loaded_keys.search(hash, 0..=i64::MAX, Position(1 << 40), usize::MAX, &mut right);
-                assert!(left == right);
-            }
-        }
-    }
-
-    #[test]
-    fn dropped_queues_stay_dropped() {
-        let (mut queues, mut keys) = filled(300);
-        let first = index(0, &mut queues, &mut keys);
-        queues.drop_topic("a", Position(SEGMENT_MIN + 500));
-        let second = index(1, &mut queues, &mut keys);
-        let (mut loaded, mut loaded_keys) = (QueueTable::new(), KeyIndex::new(layout()));
-        for (number, file) in [first, second].iter().enumerate() {
-            let base = SegmentBase(number as u64 * SEGMENT_MIN);
-            IndexFile::decode(file, &layout(), base)
-                .expect("intact")
-                .load(&mut loaded, &mut loaded_keys)
-                .expect("whole");
-        }
-        assert_eq!(loaded.of_topic("a").count(), 0);
-        assert!(loaded.of_topic("b").count() > 0);
-    }
-
-    proptest! {
-        #[test]
-        fn any_flipped_bit_is_seen(at: prop::sample::Index, bit in 0u8..8) {
-            let (mut queues, mut keys) = filled(30);
-            let mut file = index(0, &mut queues, &mut keys);
-            let at = at.index(file.len());
-            file[at] ^= 1u8 << bit;
-            prop_assert!(IndexFile::decode(&file, &layout(), SegmentBase(0)).is_none());
-        }
     }
 }

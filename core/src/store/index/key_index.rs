@@ -1,7 +1,8 @@
 //! From a message key to places in the log.
 //!
-//! Owns, per segment, sorted runs of words that join a piece of a key's hash with a place. It answers with candidates: two
-//! keys may share a hash, so whoever asks compares the record's own key. Never reads the log.
+//! Owns, per segment that has no index on disk yet, sorted runs of words that join a piece of a key's hash with a place, and
+//! the search in those that have one (`key_search.rs`). It answers with candidates: two keys may share a hash, so whoever
+//! asks compares the record's own key. Never reads the log.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -11,8 +12,8 @@ use crate::store::segment::{Layout, SegmentBase};
 use ringmq_protocol::offset::Position;
 
 /// Low bits of a word: the place within the segment. The rest is the low bits of the hash.
-const PLACE_BITS: u32 = 30;
-const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
+pub(super) const PLACE_BITS: u32 = 30;
+pub(super) const PLACE_MASK: u64 = (1 << PLACE_BITS) - 1;
 const _: () = assert!(SEGMENT_MAX <= 1 << PLACE_BITS);
 
 /// The hash of a key of a topic (also of a unique id). Part of the disk format, `docs/storage-format.md` section 5.
@@ -97,16 +98,16 @@ impl SegmentKeys {
         word & PLACE_MASK
     }
 
-    /// Earliest and latest store time.
-    pub(crate) fn times(&self) -> RangeInclusive<i64> {
-        self.earliest_ms..=self.latest_ms
-    }
-
     /// The runs, all of them sorted.
     pub(crate) fn sorted_runs(&mut self) -> &[Vec<u64>] {
         if let Some(last) = self.runs.last_mut() {
             last.sort_unstable();
         }
+        &self.runs
+    }
+
+    /// The runs; the last one may not be sorted.
+    pub(crate) fn runs(&self) -> &[Vec<u64>] {
         &self.runs
     }
 
@@ -134,14 +135,18 @@ impl SegmentKeys {
 /// The keys of all messages the log still has.
 #[derive(Debug)]
 pub struct KeyIndex {
-    layout: Layout,
+    pub(super) layout: Layout,
     segments: VecDeque<SegmentKeys>,
+    /// The log has nothing below this.
+    pub(super) start: u64,
+    /// Keys of segments below this are in their indexes on disk.
+    pub(super) sealed_to: u64,
 }
 
 impl KeyIndex {
     /// An index without keys.
     pub fn new(layout: Layout) -> Self {
-        KeyIndex { layout, segments: VecDeque::new() }
+        KeyIndex { layout, segments: VecDeque::new(), start: 0, sealed_to: 0 }
     }
 
     /// Notes that the message at `position`, stored at `store_ms`, has a key with this hash. Positions never descend.
@@ -188,9 +193,20 @@ impl KeyIndex {
         self.segments.get_mut(at).filter(|segment| segment.base == base)
     }
 
-    /// Appends to `out` up to `limit` candidates below `before`, newest first, out of segments with messages stored in
-    /// `times`. The caller reads each record and compares key and time; to go on, it asks again below the last one.
-    pub fn search(
+    /// The log begins at `start`, its indexes are in place up to `sealed_to`: what recovery begins with.
+    pub(crate) fn begin_at(&mut self, start: u64, sealed_to: u64) {
+        (self.start, self.sealed_to) = (start, sealed_to);
+    }
+
+    /// The indexes of all segments below `end` are on disk: their keys leave memory.
+    pub(crate) fn seal(&mut self, end: u64) {
+        self.sealed_to = self.sealed_to.max(end);
+        while self.segments.pop_front_if(|segment| segment.base.0 < end).is_some() {}
+    }
+
+    /// Appends to `out` up to `limit` candidates below `before`, newest first, out of resident segments with messages stored
+    /// in `times`.
+    pub(super) fn search(
         &self,
         hash: u64,
         times: RangeInclusive<i64>,
@@ -215,6 +231,7 @@ impl KeyIndex {
 
     /// The log has nothing below `position`, a segment's base, any more: the keys of earlier segments leave.
     pub fn expire_below(&mut self, position: Position) {
+        self.start = self.start.max(position.0);
         while self.segments.pop_front_if(|segment| segment.base.0 < position.0).is_some() {}
     }
 

@@ -3,10 +3,17 @@
 //! Owns every `ConsumeQueue` and the way from a topic and queue number to it. Never decides which queues there should be:
 //! whoever stores a message opens its queue, whoever drops a topic drops its queues.
 
+use std::collections::BTreeSet;
+
 use ringmq_protocol::offset::Position;
 
 use crate::map::Map;
+use crate::store::files::index_file::{Directory, Row};
+use crate::store::index::cold::Miss;
 use crate::store::index::consume_queue::ConsumeQueue;
+use crate::store::index::pages::PageCache;
+use crate::store::index::runs::{Chains, RunRef};
+use crate::store::segment::SegmentBase;
 
 /// Names an open queue without its topic; cheap to keep, useless after the queue was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +45,24 @@ struct Dropped {
     queues: Vec<(u32, ConsumeQueue)>,
 }
 
+/// A queue's run in an index that was just made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SealedRun {
+    /// Of its topic, in this table.
+    pub(crate) number: usize,
+    pub(crate) queue: u32,
+    pub(crate) run: RunRef,
+    pub(crate) span_ms: u32,
+    pub(crate) place: u32,
+}
+
+/// What the index of a full segment tells of.
+#[derive(Debug)]
+pub(crate) struct SealedRuns {
+    pub(crate) end: u64,
+    pub(crate) runs: Vec<SealedRun>,
+}
+
 /// All queues of one shard.
 #[derive(Debug, Default)]
 pub struct QueueTable {
@@ -47,8 +72,21 @@ pub struct QueueTable {
     free_topics: Vec<u32>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Segments below this have an index.
+    /// Entries below this are in indexes on disk, those from here on in memory.
     indexed_to: u64,
+    /// The log has nothing below this any more.
+    pub(super) start: u64,
+    /// What of the indexes on disk is in memory.
+    pub(super) pages: PageCache,
+    pub(super) chains: Chains,
+    /// Queues whose messages below a position are not shown though the log has them.
+    pub(super) floors: Map<QueueSlot, u64>,
+    /// What the last look at something that is not in memory missed.
+    pub(super) miss: Option<Miss>,
+    /// Times that are on disk may be guessed.
+    pub(super) tired: bool,
+    /// Segments whose index is not what was written.
+    pub(super) damaged: Vec<SegmentBase>,
 }
 
 impl QueueTable {
@@ -124,14 +162,17 @@ impl QueueTable {
     }
 
     /// Forgets all queues of a topic, as the `QueuesDropped` record at `at` in this shard's log says. Their slots stop
-    /// answering.
+    /// answering. That it was dropped is kept for the segment's index, even if it has no queues in this table.
     pub fn drop_topic(&mut self, topic: &str, at: Position) {
-        let Some(number) = self.by_name.remove(topic) else { return };
+        self.topic_number(topic);
+        let number = self.by_name.remove(topic).expect("it was named just now");
         let listed = self.topics[number as usize].as_mut().expect("a named topic is listed");
         let mut queues = Vec::with_capacity(listed.queues.len());
         for (id, slot) in std::mem::take(&mut listed.queues) {
             let place = &mut self.slots[slot.index as usize];
             place.generation = place.generation.wrapping_add(1);
+            self.chains.forget(slot);
+            self.floors.remove(&slot);
             queues.push((id, place.queue.take().expect("a listed queue is open")));
             self.free.push(slot.index);
         }
@@ -150,6 +191,12 @@ impl QueueTable {
     /// Every queue with its topic and number, in an order that depends only on what was done to the table.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
         (0..self.topics.len()).flat_map(|number| self.nth_topic(number))
+    }
+
+    /// Every queue's topic and slot.
+    pub(super) fn iter_slots(&self) -> impl Iterator<Item = (&str, QueueSlot)> + '_ {
+        let listed = self.topics.iter().flatten();
+        listed.flat_map(|listed| listed.queues.iter().map(|(_, slot)| (&*listed.topic, *slot)))
     }
 
     /// The queues of the topic listed at `number`.
@@ -182,6 +229,17 @@ impl QueueTable {
         self.nth_topic(number).chain(buried).skip_while(move |(_, id, _)| *id < from)
     }
 
+    /// One queue of the topic listed at `number`, as it was when the log ended at `end`.
+    pub(crate) fn queue_as_of(&self, number: usize, queue: u32, end: u64) -> Option<&ConsumeQueue> {
+        let listed = self.topics.get(number)?.as_ref()?;
+        if let Ok(at) = listed.queues.binary_search_by_key(&queue, |(id, _)| *id) {
+            return self.slots[listed.queues[at].1.index as usize].queue.as_ref();
+        }
+        let drop = listed.dropped.as_ref().filter(|drop| drop.at.0 >= end)?;
+        let at = drop.queues.binary_search_by_key(&queue, |(id, _)| *id).ok()?;
+        Some(&drop.queues[at].1)
+    }
+
     /// The topics that the log drops in `from..to`, and where.
     pub(crate) fn drops(&self, from: u64, to: u64) -> impl Iterator<Item = (&str, Position)> + '_ {
         let listed = self.topics.iter().flatten();
@@ -189,9 +247,76 @@ impl QueueTable {
         drops.filter(move |(_, at)| (from..to).contains(&at.0))
     }
 
-    /// Segments below this have an index.
-    pub(crate) fn indexed_to(&self) -> u64 {
+    /// Puts in a queue as recovery knows it.
+    pub(crate) fn restore(&mut self, topic: &str, queue: u32, state: ConsumeQueue, floor: u64) {
+        let slot = self.open(topic, queue);
+        self[slot] = state;
+        if floor > 0 {
+            self.floors.insert(slot, floor);
+        }
+    }
+
+    /// Takes over a full segment's entries as its index has them. `resident`: they are in memory and leave. `false`, and
+    /// nothing is changed, if the index does not fit what is known.
+    pub(crate) fn take_directory(&mut self, directory: &Directory, end: u64, resident: bool) -> bool {
+        let dropped: BTreeSet<&str> = directory.drops().map(|(topic, _)| topic).collect();
+        let is_dropped = |topic: &str| !resident && dropped.contains(topic);
+        let fits = directory.rows().all(|row| {
+            let slot = self.find(row.topic, row.queue).filter(|_| !is_dropped(row.topic));
+            let Some(state) = slot.map(|slot| &self[slot]) else { return !resident };
+            let count = state.count_between(row.run.base.0, end);
+            let known = if resident { count == u64::from(row.run.count) } else { state.resident_from() == state.max() };
+            known && (state.max() == 0 || state.resident_from() == row.run.first)
+        });
+        if !fits {
+            return false;
+        }
+        if !resident {
+            directory.drops().for_each(|(topic, at)| self.drop_topic(topic, at));
+        }
+        for Row { topic, queue, run, span_ms, place } in directory.rows() {
+            let slot = self.open(topic, queue);
+            if resident {
+                self[slot].seal(end, run, span_ms);
+            } else {
+                self[slot].extend(run, span_ms, place);
+            }
+        }
+        self.indexed(end);
+        true
+    }
+
+    /// Name of the topic listed at `number`.
+    pub(crate) fn nth_name(&self, number: usize) -> Option<&str> {
+        self.topics.get(number)?.as_ref().map(|listed| &*listed.topic)
+    }
+
+    /// Entries below this are in indexes on disk, those from here on in memory.
+    pub fn indexed_to(&self) -> u64 {
         self.indexed_to
+    }
+
+    /// The index of a full segment is on disk: its entries leave memory, and what was dropped in it, which it tells, is
+    /// forgotten.
+    pub(crate) fn seal(&mut self, sealed: SealedRuns) {
+        let SealedRuns { end, runs } = sealed;
+        for SealedRun { number, queue, run, span_ms, place: _ } in runs {
+            let Some(listed) = self.topics.get_mut(number).and_then(Option::as_mut) else { continue };
+            if let Ok(at) = listed.queues.binary_search_by_key(&queue, |(id, _)| *id) {
+                let slot = listed.queues[at].1;
+                let state = self.slots[slot.index as usize].queue.as_mut().expect("a listed queue is open");
+                if let Some(before) = state.newest_run() {
+                    self.chains.renewed(slot, before);
+                }
+                state.seal(end, run, span_ms);
+            } else if let Some(dropped) = &mut listed.dropped
+                && let Ok(at) = dropped.queues.binary_search_by_key(&queue, |(id, _)| *id)
+            {
+                let (_, state) = &mut dropped.queues[at];
+                state.seal(end, run, span_ms);
+            }
+        }
+        self.indexed(end);
     }
 
     /// All segments below `end` have an index: what was dropped there is told by it and can be forgotten.
@@ -208,14 +333,55 @@ impl QueueTable {
 
     /// The log has nothing below `position` any more, see [`ConsumeQueue::expire_below`].
     pub fn expire_below(&mut self, position: Position) {
+        self.start = self.start.max(position.0);
         self.queues_mut().for_each(|queue| queue.expire_below(position));
+        for slot in self.chains.slots() {
+            self.cut_chain(slot, position.0);
+        }
+        let Self { damaged, pages, start, .. } = self;
+        damaged.retain(|base| base.0 >= *start);
+        pages.forget_below(*start);
+    }
+
+    /// The log begins at `start`, its indexes are in place up to `indexed_to`: what recovery begins with.
+    pub(crate) fn begin_at(&mut self, start: u64, indexed_to: u64) {
+        (self.start, self.indexed_to) = (start, indexed_to);
+    }
+
+    /// Heap bytes of what finds messages: resident entries, pages of indexes, runs.
+    pub fn index_memory(&self) -> usize {
+        let entries: usize = self.slots.iter().flat_map(|slot| &slot.queue).map(ConsumeQueue::memory).sum();
+        entries + self.pages.memory() + self.chains.memory()
     }
 
     /// The topic's messages below `position` are not shown any more; the same for the queues of one topic.
     pub fn expire_topic_below(&mut self, topic: &str, position: Position) {
         let slots: Vec<QueueSlot> = self.of_topic(topic).map(|(_, slot)| slot).collect();
         for slot in slots {
-            self[slot].expire_below(position);
+            self[slot].hide_below(position);
+            if self[slot].newest_run().is_some_and(|run| run.base.0 >= position.0) {
+                // Where the first one behind it is, the indexes on disk say when somebody asks.
+                self.floors.insert(slot, position.0);
+                self.cut_chain(slot, position.0);
+            }
+        }
+    }
+
+    /// The position below which a queue shows nothing though its `min` does not say so yet; 0 without.
+    pub(crate) fn floor(&self, topic: &str, queue: u32) -> u64 {
+        if self.floors.is_empty() {
+            return 0;
+        }
+        let slot = self.find(topic, queue);
+        slot.and_then(|slot| self.floors.get(&slot)).copied().unwrap_or(0)
+    }
+
+    /// A queue's runs below `floor` are gone: if it is known which one is the first now, `min` moves there.
+    fn cut_chain(&mut self, slot: QueueSlot, floor: u64) {
+        let cut = self.chains.cut(slot, floor);
+        let oldest = cut.and_then(|oldest| oldest.or_else(|| self[slot].newest_run()));
+        if let Some(oldest) = oldest {
+            self[slot].raise_min(oldest.first);
         }
     }
 

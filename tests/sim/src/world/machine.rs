@@ -156,9 +156,27 @@ impl World {
             return;
         };
         if self.builds[at].1.step(&mut node.shard.queues, &mut node.shard.index) {
-            let (_, build) = self.builds.swap_remove(at);
-            let base = build.base();
-            node.disk.indexes.insert(base.0, build.finish().expect("it is for a full segment"));
+            let (id, build) = self.builds.swap_remove(at);
+            self.put_index(id, build);
+        }
+    }
+
+    /// An index that is made goes to the disk; what it tells leaves memory.
+    fn put_index(&mut self, id: ShardId, build: IndexBuild) {
+        let node = &mut self.harness.nodes[usize::from(id.0)];
+        let base = build.base();
+        let mut finished = build.finish().expect("it is for a full segment");
+        node.disk.indexes.insert(base.0, std::mem::take(&mut finished.bytes));
+        finished.in_place(&mut node.shard.queues, &mut node.shard.index);
+        node.shard.log.index_in_place(base);
+    }
+
+    /// Segments are indexed in order: what was begun comes before what the harness does on its own.
+    pub(super) fn finish_builds(&mut self) {
+        for (id, mut build) in std::mem::take(&mut self.builds) {
+            let node = &mut self.harness.nodes[usize::from(id.0)];
+            while !build.step(&mut node.shard.queues, &mut node.shard.index) {}
+            self.put_index(id, build);
         }
     }
 

@@ -80,6 +80,7 @@ impl World {
             self.harness.apply(id, Input::Stop);
         }
         self.harness.settle();
+        self.finish_builds();
         self.harness.flush();
         self.harness.checkpoint();
     }
@@ -117,6 +118,7 @@ impl World {
             }
         }
         self.harness.settle();
+        self.finish_builds();
         self.harness.flush();
         self.harness.advance(5_000);
         self.harness.flush();
