@@ -22,6 +22,7 @@ use ringmq_protocol::command::Command;
 
 use crate::clock;
 use crate::disk::Disk;
+use crate::disk::ring::{LogRing, Writing};
 use crate::limits;
 use crate::mesh::{Batch, Mesh};
 use crate::net::Door;
@@ -114,6 +115,8 @@ pub struct Driver {
     complaints: Cell<(u64, u32)>,
     /// What standalone name servers have to be told, one each; on the control shard's executor only.
     pub inboxes: Box<[Rc<Inbox>]>,
+    /// What the logs are written through; none where no shard lives.
+    ring: Option<Rc<LogRing>>,
 }
 
 impl Driver {
@@ -124,6 +127,7 @@ impl Driver {
         names: Option<Names>,
         cores: Box<[CoreId]>,
         inboxes: Box<[Rc<Inbox>]>,
+        ring: Option<Rc<LogRing>>,
     ) -> Self {
         Driver {
             core,
@@ -142,6 +146,7 @@ impl Driver {
             stopping: Cell::new(false),
             complaints: Cell::new((0, 0)),
             inboxes,
+            ring,
         }
     }
 
@@ -378,11 +383,31 @@ impl Driver {
         }
     }
 
+    /// Tells the logs which of their writes are done.
+    pub fn take_written(&self) {
+        let Some(ring) = &self.ring else { return };
+        let mut some = false;
+        while let Some((Writing { hosted, seq, .. }, result)) = ring.next_done() {
+            hosted.disk.written();
+            hosted.apply(clock::now(), Input::Written { seq, result });
+            some = true;
+        }
+        if some {
+            self.carry_out();
+        }
+    }
+
     /// The end of a loop turn: writes to the disk, answers to the sockets, batches to the mesh, deadlines to the clock.
     pub fn end_turn(&self, left: &mut Left) {
+        self.take_written();
         let now_us = clock::mono_us();
         for hosted in &self.hosted {
             hosted.shard.apply(|shard| hosted.disk.pull(shard, now_us));
+        }
+        if let Some(ring) = &self.ring
+            && !ring.submit()
+        {
+            self.turn.nudge();
         }
         if let Some(names) = &self.names
             && left.file.is_none()

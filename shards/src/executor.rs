@@ -19,6 +19,7 @@ use ringmq_core::shard::Shard;
 use crate::boot::Refused;
 use crate::clock;
 use crate::disk::DiskQueues;
+use crate::disk::ring::{self, DiskRing, LogRing};
 use crate::driver::{Driver, Hosted, Names};
 use crate::limits;
 use crate::mesh::{self, Ends};
@@ -85,24 +86,27 @@ async fn run(plan: ExecutorPlan) {
     let ExecutorPlan { core, cpu: _, io_memory: _, shards, names, registrars, cores, ends, .. } = plan;
     let ExecutorPlan { listening, census, idle, bell, ready, .. } = plan;
     let opened = match shards {
-        Some((shards, source)) => open::open_all(shards, source, DiskQueues::new()).await,
-        None => Ok(Vec::new()),
+        Some((shards, source)) => open_on_ring(shards, source).await,
+        None => Ok((Vec::new(), None)),
     };
-    let hosted = match opened {
-        Ok(hosted) => hosted,
+    let (hosted, ring) = match opened {
+        Ok(opened) => opened,
         Err(refused) => {
             let _ = ready.send(Err(refused));
             return;
         }
     };
     let inboxes: Box<[Rc<Inbox>]> = registrars.iter().map(|_| Rc::default()).collect();
-    let driver = Rc::new(Driver::new(core, hosted, names.map(Names::new), cores, inboxes));
+    let driver = Rc::new(Driver::new(core, hosted, names.map(Names::new), cores, inboxes, ring.clone()));
     for hosted in &driver.hosted {
         hosted.disk.attach(&driver, hosted);
         glommio::spawn_local(hosted.disk.clone().keep_watch()).detach();
         hosted.disk.start_scrub();
     }
     connect(&driver, ends, &census);
+    if let Some(ring) = ring {
+        glommio::spawn_local(ring::wake(driver.clone(), ring)).detach();
+    }
     let tasks = [
         glommio::spawn_local(turn::end_turns(driver.clone())),
         glommio::spawn_local(turn::keep_deadlines(driver.clone())),
@@ -124,6 +128,15 @@ async fn run(plan: ExecutorPlan) {
     for task in tasks {
         task.cancel().await;
     }
+}
+
+/// Opens the shards of an executor, with a ring that their logs are written through.
+async fn open_on_ring(shards: Vec<ShardPlan>, source: Source) -> Result<(Vec<Hosted>, Option<Rc<LogRing>>), Refused> {
+    let ring = DiskRing::new(shards.len()).map_err(|error| {
+        Refused::new(format!("the kernel gives no io_uring for the logs: {error}"), "see the limits of this process")
+    })?;
+    let hosted = open::open_all(shards, source, DiskQueues::new(ring.clone())).await?;
+    Ok((hosted, Some(ring)))
 }
 
 /// Waits until what the start itself noted (queues of topics that do not exist any more) is durable, before anybody is served.

@@ -59,6 +59,9 @@ pub const MESH_PAUSE: usize = 4 * 1024 * 1024;
 /// Messages waiting for one other executor at which this one stops reading its connections.
 pub const MESH_PAUSE_MESSAGES: usize = 16_384;
 
+/// Wake-ups of completed writes that one read takes: as many as there usually are.
+pub const WAKE_UPS: usize = 64;
+
 /// Cold reads under way per executor; the rest wait in order. Eight 1 MiB reads keep an NVMe device busy.
 pub const COLD_READS: usize = 8;
 
@@ -104,6 +107,14 @@ pub const RELEASE_REST: Duration = Duration::from_millis(500);
 
 /// Zeros written per step by the task that prepares segments: half a millisecond of disk time.
 pub const FILL_CHUNK: usize = 1024 * 1024;
+
+/// Bytes a second a log grows by above which segments are not zeroed ahead: zeros would take as much of the disk as the data
+/// itself, and writes are so large then that what each of them costs more without (a commit of the journal) matters less.
+/// Measured with 256 KiB writes, eight in flight: 2.7 GB/s over zeros, 1.5 GB/s without; zeroing and writing together 1.4 GB/s.
+pub const FILL_BELOW: u64 = 64 << 20;
+
+/// How long zeroing rests before it looks again whether the log is quieter.
+pub const FILL_REST: Duration = Duration::from_millis(20);
 
 /// How long a name server may take to accept a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

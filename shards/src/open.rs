@@ -83,7 +83,7 @@ pub async fn open_all(plans: Vec<ShardPlan>, source: Source, queues: DiskQueues)
             }
             copy = Some(metadata);
         }
-        hosted.push(host(plan, opened, queues).await?);
+        hosted.push(host(plan, opened, queues.clone()).await?);
     }
     Ok(hosted)
 }

@@ -8,6 +8,7 @@ mod life;
 mod reads;
 mod repair;
 pub mod replace;
+pub mod ring;
 mod scrub;
 pub mod segment_file;
 mod upkeep;
@@ -27,32 +28,29 @@ use ringmq_core::store::{Layout, ReadPlan, SegmentBase, Urge, WritePlan};
 use crate::boot::direct_io::WriteMode;
 use crate::driver::{Driver, Hosted};
 use crate::limits;
-use segment_file::{SegmentFile, WriteBuffer, disk_error};
+use ring::LogRing;
+use segment_file::{Pace, SegmentFile, disk_error};
 
-/// The task queues that disk work runs in: one set per executor.
+/// The ring of the logs, and the task queues that other disk work runs in: one set per executor.
 ///
 /// Shares say how CPU time is divided when all want it. Serving clients and group commits run in glommio's default queue
 /// (1,000 shares); a backlog drain and the preparation of segments must not hold them up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DiskQueues {
+    ring: Rc<LogRing>,
     cold_reads: TaskQueueHandle,
     preparing: TaskQueueHandle,
 }
 
 impl DiskQueues {
     /// Makes the queues; call on the executor.
-    pub fn new() -> Self {
+    pub fn new(ring: Rc<LogRing>) -> Self {
         let executor = glommio::executor();
         DiskQueues {
+            ring,
             cold_reads: executor.create_task_queue(Shares::Static(200), Latency::NotImportant, "cold reads"),
             preparing: executor.create_task_queue(Shares::Static(200), Latency::NotImportant, "segments"),
         }
-    }
-}
-
-impl Default for DiskQueues {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -84,6 +82,7 @@ pub struct Disk {
     reading: Cell<usize>,
     /// Writes under way; stopping waits for them.
     writing: Cell<usize>,
+    pace: Pace,
     upkeep: upkeep::Upkeep,
     life: life::Life,
 }
@@ -114,6 +113,7 @@ impl Disk {
             reads: RefCell::new(VecDeque::new()),
             reading: Cell::new(0),
             writing: Cell::new(0),
+            pace: Pace::default(),
             upkeep: upkeep::Upkeep::new(next_checkpoint),
             life: life::Life::default(),
         }
@@ -191,19 +191,45 @@ impl Disk {
     fn start_write(self: &Rc<Self>, shard: &Shard, plan: WritePlan) {
         let file = self.open.borrow().get(&plan.segment).cloned();
         let file = file.expect("the log writes only to segments that were reported ready");
-        let mut buffer = file.buffer(plan.len);
-        shard.log.copy_plan(&plan, buffer.bytes_mut());
         file.claim(plan.file_offset, plan.len);
         self.writing.set(self.writing.get() + 1);
-        glommio::spawn_local(self.clone().write(file, plan, buffer)).detach();
+        self.pace.add(plan.len);
+        if self.mode == WriteMode::Buffered {
+            let mut bytes = vec![0; plan.len];
+            shard.log.copy_plan(&plan, &mut bytes);
+            glommio::spawn_local(self.clone().write_buffered(file, plan, bytes)).detach();
+        } else if file.is_being_zeroed(plan.file_offset, plan.len) {
+            glommio::spawn_local(self.clone().write_later(file, plan)).detach();
+        } else {
+            self.write(shard, &file, &plan);
+        }
     }
 
-    async fn write(self: Rc<Self>, file: Rc<SegmentFile>, plan: WritePlan, buffer: WriteBuffer) {
-        let result = file.write(plan.file_offset, buffer).await;
-        self.writing.set(self.writing.get() - 1);
+    /// Has the ring write a plan straight from the log's memory; [`Disk::written`] follows.
+    fn write(&self, shard: &Shard, file: &Rc<SegmentFile>, plan: &WritePlan) {
+        let Some((_, hosted)) = self.owner() else { return };
+        self.queues.ring.write_plan(hosted, shard, file, plan);
+    }
+
+    async fn write_later(self: Rc<Self>, file: Rc<SegmentFile>, plan: WritePlan) {
+        file.not_being_zeroed(plan.file_offset, plan.len).await;
         if let Some((driver, hosted)) = self.owner() {
+            hosted.shard.apply(|shard| self.write(shard, &file, &plan));
+            driver.turn.nudge();
+        }
+    }
+
+    async fn write_buffered(self: Rc<Self>, file: Rc<SegmentFile>, plan: WritePlan, bytes: Vec<u8>) {
+        let result = file.write_buffered(plan.file_offset, bytes).await;
+        if let Some((driver, hosted)) = self.owner() {
+            self.written();
             driver.happened(&hosted, Input::Written { seq: plan.seq, result });
         }
+    }
+
+    /// A write ended, well or not.
+    pub fn written(&self) {
+        self.writing.set(self.writing.get() - 1);
     }
 
     /// Nothing is being written.
@@ -258,7 +284,7 @@ impl Disk {
 
     async fn fill(self: Rc<Self>, base: SegmentBase, file: Rc<SegmentFile>) {
         let path = self.directory.join(base.log_name());
-        if let Err(DiskError { errno }) = file.zero_fill(&path).await {
+        if let Err(DiskError { errno }) = file.zero_fill(&path, &self.pace).await {
             crate::warn!(
                 "shard {}: {} could not be zeroed ahead (errno {errno}); writes are slower",
                 self.id.0,

@@ -1,13 +1,13 @@
 //! One segment's file: made, opened, written and read.
 //!
-//! Owns the two ways to write durably ([`WriteMode`]) and the zero-filling that makes later writes cheap: a write into blocks
+//! Owns the handle of either [`WriteMode`] and the zero-filling that makes later writes cheap: a write into blocks
 //! that were written before changes no metadata (84-115 us here), one into blocks that were only allocated makes the file
 //! system commit its journal (180-240 us). Never knows what is written, nor which segments there are.
 
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -15,30 +15,11 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use glommio::GlommioError;
-use glommio::io::{DmaBuffer, DmaFile, ReadResult};
+use glommio::io::{DmaFile, ReadResult};
 use ringmq_core::event::DiskError;
 
 use crate::boot::direct_io::{BLOCK, WriteMode};
-use crate::limits;
-
-/// Bytes to be written; aligned as the file needs it.
-#[derive(Debug)]
-pub enum WriteBuffer {
-    /// For direct writes: from the memory registered with the rings, or the heap when that is used up.
-    Direct(DmaBuffer),
-    /// For writes through the page cache.
-    Buffered(Vec<u8>),
-}
-
-impl WriteBuffer {
-    /// The bytes to fill.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            WriteBuffer::Direct(buffer) => buffer.as_bytes_mut(),
-            WriteBuffer::Buffered(bytes) => bytes,
-        }
-    }
-}
+use crate::{clock, limits};
 
 /// Bytes that were read.
 #[derive(Debug)]
@@ -85,6 +66,16 @@ struct Fill {
     waiting: RefCell<Vec<Waker>>,
 }
 
+impl AsFd for SegmentFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.handle {
+            // SAFETY: glommio's file is open as long as this one is there.
+            Handle::Direct(file) => unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) },
+            Handle::Buffered(file) => file.as_fd(),
+        }
+    }
+}
+
 impl SegmentFile {
     /// Makes a segment of `size` bytes: allocated, not yet zeroed. The name is durable when the directory was synced.
     ///
@@ -126,14 +117,6 @@ impl SegmentFile {
         self.size
     }
 
-    /// A buffer for a write of `len` bytes.
-    pub fn buffer(&self, len: usize) -> WriteBuffer {
-        match &self.handle {
-            Handle::Direct(file) => WriteBuffer::Direct(file.alloc_dma_buffer(len)),
-            Handle::Buffered(_) => WriteBuffer::Buffered(vec![0; len]),
-        }
-    }
-
     /// Says that a write of `len` bytes at `offset` will follow: from here on no zeros go there.
     pub fn claim(&self, offset: u64, len: usize) {
         let end = offset + len as u64;
@@ -141,31 +124,25 @@ impl SegmentFile {
         self.fill.data_end.set(self.fill.data_end.get().max(end));
     }
 
-    /// Writes durably; the range was claimed.
+    /// Whether zeros are being written where data is to go.
+    pub fn is_being_zeroed(&self, offset: u64, len: usize) -> bool {
+        self.fill.is_within(offset, offset + len as u64)
+    }
+
+    /// Waits for that to end.
+    pub async fn not_being_zeroed(&self, offset: u64, len: usize) {
+        self.fill.not_within(offset, offset + len as u64).await;
+    }
+
+    /// Writes durably through the page cache; the range was claimed. Direct writes are [`super::ring::DiskRing`]'s.
     ///
     /// # Errors
-    /// What the disk said; a short write counts as one.
-    pub async fn write(&self, offset: u64, buffer: WriteBuffer) -> Result<(), DiskError> {
-        let len = match &buffer {
-            WriteBuffer::Direct(buffer) => buffer.len(),
-            WriteBuffer::Buffered(bytes) => bytes.len(),
-        };
-        self.fill.not_within(offset, offset + len as u64).await;
-        match (&self.handle, buffer) {
-            (Handle::Direct(file), WriteBuffer::Direct(buffer)) => {
-                let written = file.write_at(buffer, offset).await.map_err(glommio_error)?;
-                // A short write to a preallocated file happens only when something is broken.
-                if written == len { Ok(()) } else { Err(DiskError { errno: 0 }) }
-            }
-            (Handle::Buffered(file), WriteBuffer::Buffered(bytes)) => {
-                let file = file.clone();
-                let write = move || file.write_all_at(&bytes, offset).and_then(|()| file.sync_data());
-                glommio::executor().spawn_blocking(write).await.map_err(disk_error)
-            }
-            (Handle::Direct(_), WriteBuffer::Buffered(_)) | (Handle::Buffered(_), WriteBuffer::Direct(_)) => {
-                panic!("a write buffer comes from the file it is written to")
-            }
-        }
+    /// What the disk said.
+    pub async fn write_buffered(&self, offset: u64, bytes: Vec<u8>) -> Result<(), DiskError> {
+        let Handle::Buffered(file) = &self.handle else { panic!("the file was opened for direct writes") };
+        let file = file.clone();
+        let write = move || file.write_all_at(&bytes, offset).and_then(|()| file.sync_data());
+        glommio::executor().spawn_blocking(write).await.map_err(disk_error)
     }
 
     /// Reads `len` bytes at `offset`, neither of which need be aligned; fewer at the end of the file.
@@ -187,11 +164,12 @@ impl SegmentFile {
         }
     }
 
-    /// Writes zeros over everything that was never written, ahead of the data, then makes that durable.
+    /// Writes zeros over everything that was never written, ahead of the data and whenever `pace` says so, then makes that
+    /// durable.
     ///
     /// # Errors
     /// What the disk said. Nothing is lost: later writes are only slower.
-    pub async fn zero_fill(&self, path: &Path) -> Result<(), DiskError> {
+    pub async fn zero_fill(&self, path: &Path, pace: &Pace) -> Result<(), DiskError> {
         // Through the page cache nothing is gained: fdatasync commits the size anyway.
         let Handle::Direct(file) = &self.handle else { return Ok(()) };
         let hole = first_hole(file.as_raw_fd(), self.size);
@@ -206,7 +184,9 @@ impl SegmentFile {
         let mut zeros = plain.alloc_dma_buffer(limits::FILL_CHUNK);
         zeros.as_bytes_mut().fill(0);
         let mut zeros = Rc::new(zeros);
-        while let Some((start, end)) = self.fill.next(self.size) {
+        loop {
+            pace.lull().await;
+            let Some((start, end)) = self.fill.next(self.size) else { break };
             if zeros.len() as u64 > end - start {
                 // Only the last chunk is shorter.
                 let last = Rc::get_mut(&mut zeros).expect("no write is under way");
@@ -219,6 +199,41 @@ impl SegmentFile {
         plain.fdatasync().await.map_err(glommio_error)?;
         let _ = plain.close().await;
         Ok(())
+    }
+}
+
+/// How fast a log grows.
+#[derive(Debug, Default)]
+pub struct Pace {
+    written: Cell<u64>,
+    /// When and at how many bytes that was looked at, and what came of it.
+    looked_us: Cell<u64>,
+    looked_at: Cell<u64>,
+    is_quick: Cell<bool>,
+}
+
+impl Pace {
+    /// So much more was written.
+    pub fn add(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes as u64);
+    }
+
+    /// Waits until the log is not written to at a rate at which zeroing ahead does more harm than good.
+    async fn lull(&self) {
+        while self.is_quick(clock::mono_us()) {
+            glommio::timer::sleep(limits::FILL_REST).await;
+        }
+    }
+
+    fn is_quick(&self, now_us: u64) -> bool {
+        let past_us = now_us.saturating_sub(self.looked_us.get());
+        if past_us >= limits::FILL_REST.as_micros() as u64 {
+            let bytes = self.written.get() - self.looked_at.get();
+            self.is_quick.set(u128::from(bytes) * 1_000_000 > u128::from(limits::FILL_BELOW) * u128::from(past_us));
+            self.looked_us.set(now_us);
+            self.looked_at.set(self.written.get());
+        }
+        self.is_quick.get()
     }
 }
 
@@ -239,14 +254,19 @@ impl Fill {
         self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
     }
 
-    /// Waits while zeros are being written in `start..end`.
+    /// Whether zeros are being written in `start..end`.
+    fn is_within(&self, start: u64, end: u64) -> bool {
+        self.busy.get().is_some_and(|(busy_start, busy_end)| start < busy_end && busy_start < end)
+    }
+
+    /// Waits for that to end.
     async fn not_within(&self, start: u64, end: u64) {
-        std::future::poll_fn(|cx| match self.busy.get() {
-            Some((busy_start, busy_end)) if start < busy_end && busy_start < end => {
+        std::future::poll_fn(|cx| {
+            if self.is_within(start, end) {
                 self.waiting.borrow_mut().push(cx.waker().clone());
-                Poll::Pending
+                return Poll::Pending;
             }
-            _ => Poll::Ready(()),
+            Poll::Ready(())
         })
         .await;
     }
@@ -318,7 +338,9 @@ fn glommio_error(error: GlommioError<()>) -> DiskError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ring::{Block, DiskRing};
     use super::*;
+    use std::future::poll_fn;
 
     const MIB: u64 = 1 << 20;
 
@@ -336,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn zeroing_rests_while_much_is_written() {
+        let pace = Pace::default();
+        let rest = limits::FILL_REST.as_micros() as u64;
+        assert!(!pace.is_quick(rest));
+        let much = limits::FILL_BELOW as usize / 25;
+        pace.add(much);
+        assert!(!pace.is_quick(rest + 1), "looked at a moment ago");
+        assert!(pace.is_quick(2 * rest));
+        pace.add(much / 4);
+        assert!(!pace.is_quick(3 * rest));
+    }
+
+    #[test]
     fn data_survives_the_filling_of_its_segment() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("segment");
@@ -345,13 +380,24 @@ mod tests {
             let file = Rc::new(SegmentFile::make(&path, 4 * MIB, mode).await.unwrap());
             let filling = glommio::spawn_local({
                 let (file, path) = (file.clone(), path.clone());
-                async move { file.zero_fill(&path).await }
+                async move { file.zero_fill(&path, &Pace::default()).await }
             });
+            let ring: Rc<DiskRing<u64>> = DiskRing::new(1).unwrap();
+            let bytes: Vec<Block> = (0..=255u8).map(|byte| Block([byte | 1; BLOCK])).collect();
             for block in 0..512u64 {
-                let mut buffer = file.buffer(BLOCK);
-                buffer.bytes_mut().fill(block as u8 | 1);
-                file.claim(block * BLOCK as u64, BLOCK);
-                file.write(block * BLOCK as u64, buffer).await.unwrap();
+                let offset = block * BLOCK as u64;
+                file.claim(offset, BLOCK);
+                file.not_being_zeroed(offset, BLOCK).await;
+                let piece = &bytes[block as usize % 256].0[..];
+                // SAFETY: file and bytes outlive the ring.
+                unsafe { ring.write(file.as_fd(), (offset, BLOCK), [piece].into_iter(), block) };
+                assert!(ring.submit());
+                let done = poll_fn(|cx| {
+                    let done = ring.next_done();
+                    cx.waker().wake_by_ref();
+                    done.map_or(Poll::Pending, Poll::Ready)
+                });
+                assert_eq!(done.await, (block, Ok(())));
             }
             filling.await.unwrap();
             let read = file.read(0, 4 * MIB as usize).await.unwrap();

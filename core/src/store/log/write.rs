@@ -7,6 +7,7 @@ use ringmq_protocol::offset::Position;
 
 use super::super::limits::{BLOCK, POSITION_END, WRITE_LEAST, WRITES_MAX};
 use super::super::segment::{Sealed, SegmentBase};
+use super::super::tail::Pieces;
 use super::CommitLog;
 use crate::effects::Fault;
 use crate::event::DiskError;
@@ -54,7 +55,7 @@ pub(super) struct InFlight {
 
 impl CommitLog {
     /// The next write to make, if one may be made now. Call until `None` after each batch of appends and after each
-    /// completed write; copy its bytes with [`CommitLog::copy_plan`] at any time before it completes.
+    /// completed write; its bytes are [`CommitLog::plan_pieces`] until it completes.
     pub fn next_write(&mut self, urge: Urge) -> Option<WritePlan> {
         if self.appended == self.written || self.fault.is_some() || !self.may_start() {
             return None;
@@ -117,11 +118,16 @@ impl CommitLog {
         self.sealed.get(first).map(|frame| frame.since_us).or(self.open.map(|frame| frame.since_us))
     }
 
+    /// A plan's bytes, without the zeros that follow up to its length. They stay in place and, up to the last whole block, as
+    /// they are until the write completed, or for ever if it fails.
+    pub fn plan_pieces(&self, plan: &WritePlan) -> Pieces<'_> {
+        self.tail.pieces(plan.from.0, plan.to.0).expect("what is not durable is resident")
+    }
+
     /// Puts a plan's bytes into `out`, which is at least as long as the plan says.
     pub fn copy_plan(&self, plan: &WritePlan, out: &mut [u8]) {
-        let pieces = self.tail.pieces(plan.from.0, plan.to.0);
         let mut at = 0;
-        for piece in pieces.expect("what is not durable is resident") {
+        for piece in self.plan_pieces(plan) {
             out[at..at + piece.len()].copy_from_slice(piece);
             at += piece.len();
         }
