@@ -18,6 +18,11 @@ const SLOW: u64 = 4 * MS;
 const NS_PER_KIB: u64 = 284;
 /// From an answer to the sender's next message, at least; up to three times this, different for each.
 const THINK: u64 = 20_000;
+/// What a message of a sender costs the broker's CPU, and a write: nanoseconds, measured.
+const PER_MESSAGE: u64 = 1_500;
+const PER_WRITE: u64 = 12_000;
+/// Messages in one turn of the broker's loop: a read buffer full of them.
+const TURN: usize = 192;
 
 /// How a log is driven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,31 +72,39 @@ fn durable_messages(setting: Setting, load: Load, delay: Delay, span: u64) -> u6
     let mut events: BinaryHeap<Reverse<(u64, Event)>> = BinaryHeap::new();
     events.extend((0..load.senders).map(|sender| Reverse((sender as u64 * 100, Event::Send { sender }))));
     let mut waiting: VecDeque<(u64, usize)> = VecDeque::new();
-    let (mut done, mut pipe_free, mut dice) = (0, 0, 1u64);
-    while let Some(Reverse((now, event))) = events.pop().filter(|Reverse((now, _))| *now < span) {
-        match event {
-            Event::Send { sender } => {
-                let fill = |_: Position, bytes: &mut [u8]| record.encode(bytes);
-                let start = log.append(now / 1_000, record.size(), fill).expect("senders wait");
-                waiting.push_back((start.0 + record.size() as u64, sender));
+    let (mut done, mut pipe_free, mut dice, mut now) = (0, 0, 1u64, 0);
+    while let Some(Reverse((next, _))) = events.peek()
+        && *next.max(&now) < span
+    {
+        now = now.max(*next);
+        // What has happened by now is one turn of the loop, up to what one reads of its sockets at once.
+        for _ in 0..TURN {
+            if events.peek().is_none_or(|Reverse((at, _))| *at > now) {
+                break;
             }
-            Event::Written { seq } => {
-                let durable = log.complete(seq, Ok(())).expect("nothing fails").0;
-                while let Some((_, sender)) = waiting.pop_front_if(|(end, _)| *end <= durable) {
-                    done += 1;
-                    dice = dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-                    let think = THINK + (dice >> 33) % (2 * THINK);
-                    events.push(Reverse((now + think, Event::Send { sender })));
+            let Some(Reverse((_, event))) = events.pop() else { break };
+            match event {
+                Event::Send { sender } => {
+                    let fill = |_: Position, bytes: &mut [u8]| record.encode(bytes);
+                    let start = log.append(now / 1_000, record.size(), fill).expect("senders wait");
+                    waiting.push_back((start.0 + record.size() as u64, sender));
+                    now += PER_MESSAGE;
+                }
+                Event::Written { seq } => {
+                    let durable = log.complete(seq, Ok(())).expect("nothing fails").0;
+                    while let Some((_, sender)) = waiting.pop_front_if(|(end, _)| *end <= durable) {
+                        done += 1;
+                        dice = dice.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                        let think = THINK + (dice >> 33) % (2 * THINK);
+                        events.push(Reverse((now + think, Event::Send { sender })));
+                    }
                 }
             }
-        }
-        // What happens at one time is one turn of the loop.
-        if events.peek().is_some_and(|Reverse((next, _))| *next == now) {
-            continue;
         }
         while log.in_flight() < setting.in_flight
             && let Some(plan) = log.next_write(Urge::Sync)
         {
+            now += PER_WRITE;
             pipe_free = pipe_free.max(now) + plan.len as u64 / 1_024 * NS_PER_KIB;
             events.push(Reverse((pipe_free + delay(now), Event::Written { seq: plan.seq })));
         }

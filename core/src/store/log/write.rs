@@ -92,10 +92,12 @@ impl CommitLog {
         Some(WritePlan { seq, segment, file_offset: from.0 - segment.0, len, from, to })
     }
 
-    /// What one write takes of `waits` bytes: its part if all writes that may still join took alike. So a fast disk gets
-    /// what there is in pieces that overlap, and what piles up behind a slow one goes out in large writes.
+    /// What one write takes of `waits` bytes: its part if all writes that may still join took alike, and no less than that of all
+    /// that is not durable. So a fast disk gets what there is in pieces that overlap, what piles up behind a slow one goes
+    /// out in large writes, and the more arrives in a turn the fewer writes it costs.
     fn share(&self, waits: u64) -> u64 {
         let part = waits / (WRITES_MAX - self.in_flight.len()) as u64;
+        let part = part.max((self.appended - self.durable) / WRITES_MAX as u64);
         (part - part % BLOCK).max(WRITE_LEAST).min(self.write_max)
     }
 
