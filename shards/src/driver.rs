@@ -96,6 +96,8 @@ pub struct Driver {
     cores: Box<[CoreId]>,
     pub table: RefCell<Table>,
     pub mesh: RefCell<Mesh>,
+    /// Requests of this turn.
+    requests: Cell<u32>,
     /// What all connections read into.
     pub read_buffer: RefCell<Box<[u8]>>,
     /// Bytes of unfinished frames of all connections.
@@ -136,6 +138,7 @@ impl Driver {
             cores,
             table: RefCell::new(Table::new(core)),
             mesh: RefCell::new(Mesh::default()),
+            requests: Cell::new(0),
             read_buffer: RefCell::new(vec![0; limits::READ_BUFFER].into_boxed_slice()),
             unfinished: Cell::new(0),
             local: RefCell::new(VecDeque::new()),
@@ -164,6 +167,7 @@ impl Driver {
     }
 
     fn request(&self, now: Now, origin: Origin, command: &Command<'_>, frame: &[u8]) {
+        self.requests.set(self.requests.get() + 1);
         let home = self.home(origin.conn);
         let to = match home.shard.apply(|shard| shard.place(&origin, command)) {
             Place::Here => return home.apply(now, Input::Request { origin, command, frame }),
@@ -397,6 +401,21 @@ impl Driver {
         }
     }
 
+    /// Gives the kernel what the logs want written. When that is one message that its sender waits for, its end is waited for here:
+    /// its block is half full, so no other write could begin before.
+    fn submit_writes(&self) {
+        let Some(ring) = &self.ring else { return };
+        if !ring.submit() {
+            self.turn.nudge();
+        }
+        if self.requests.replace(0) == 1
+            && self.hosted.iter().any(|hosted| hosted.shard.apply(|shard| shard.is_awaited()))
+        {
+            ring.linger();
+            self.take_written();
+        }
+    }
+
     /// The end of a loop turn: writes to the disk, answers to the sockets, batches to the mesh, deadlines to the clock.
     pub fn end_turn(&self, left: &mut Left) {
         self.take_written();
@@ -404,11 +423,7 @@ impl Driver {
         for hosted in &self.hosted {
             hosted.shard.apply(|shard| hosted.disk.pull(shard, now_us));
         }
-        if let Some(ring) = &self.ring
-            && !ring.submit()
-        {
-            self.turn.nudge();
-        }
+        self.submit_writes();
         if let Some(names) = &self.names
             && left.file.is_none()
         {

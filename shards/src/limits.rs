@@ -59,6 +59,13 @@ pub const MESH_PAUSE: usize = 4 * 1024 * 1024;
 /// Messages waiting for one other executor at which this one stops reading its connections.
 pub const MESH_PAUSE_MESSAGES: usize = 16_384;
 
+/// Waiting on the spot for a write that somebody waits for is worth while on disks up to this slow, microseconds: a virtual CPU
+/// that sleeps is back after 30 to 50, and nothing else could be written meanwhile anyhow.
+pub const LINGER_MAX_US: u64 = 200;
+
+/// Writes up to this size tell how long a small one takes, bytes.
+pub const LINGER_BYTES: usize = 16 * 1024;
+
 /// Wake-ups of completed writes that one read takes: as many as there usually are.
 pub const WAKE_UPS: usize = 64;
 
