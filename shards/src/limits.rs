@@ -77,9 +77,6 @@ pub const REPAIR_RETRY: Duration = Duration::from_secs(60);
 /// How long the scrub rests before its first round and between looks at the clock: a start has better things to do.
 pub const SCRUB_REST: Duration = Duration::from_secs(60);
 
-/// From the beginning of one round of the scrub to the next: a disk that forgets does so over weeks.
-pub const SCRUB_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Segments a shard keeps open: the two being written and the most recently read ones.
 pub const OPEN_SEGMENTS: usize = 32;
 
