@@ -80,7 +80,7 @@ pub const COLD_BUDGET: u64 = 16 << 20;
 
 /// How far ahead of somebody who reads in order is read: first, and at most.
 pub const COLD_AHEAD_MIN: u64 = 512 * 1024;
-pub const COLD_AHEAD_MAX: u64 = 6 << 20;
+pub const COLD_AHEAD_MAX: u64 = 4 << 20;
 
 /// Readers in order that are told apart, per shard.
 pub const COLD_STREAMS: usize = 8;
