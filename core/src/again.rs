@@ -13,9 +13,8 @@ use crate::handlers::query::{self, Search};
 use crate::limits::{PAGE_ROUNDS_MAX, PAGE_ROUNDS_TIRED};
 use crate::peer;
 use crate::pop::revive::{self, Revival};
-use crate::reading::Reading;
 use crate::shard::Shard;
-use crate::store::{Absent, Miss, ReadPlan, SegmentBase, Supplied, Wanted};
+use crate::store::{Absent, Miss, SegmentBase, Supplied, Wanted};
 use ringmq_protocol::response_code::ResponseCode;
 
 /// What runs again.
@@ -38,7 +37,7 @@ pub enum Again {
 /// Something that waits for pages.
 #[derive(Debug)]
 pub struct Paged {
-    wanted: Wanted,
+    pub(crate) wanted: Wanted,
     again: Again,
     /// How often it ran.
     rounds: u16,
@@ -105,15 +104,35 @@ fn start(shard: &mut Shard, now: Now, paged: Paged, out: &mut Effects) {
     if !shard.reads.has_room() {
         return refuse(shard, now, paged.again, Refusal::from(Absent), out);
     }
-    let plan = ReadPlan::of(vec![paged.wanted.range()]);
-    let started = shard.reads.start(plan, Reading::Index(Box::new(paged)), out);
-    debug_assert!(started.is_ok());
+    shard.reads.page_in(paged, out);
+}
+
+/// Somebody reads entries in order: what he will want next is read before he comes to it.
+#[cold]
+pub(crate) fn read_ahead(shard: &mut Shard, out: &mut Effects) {
+    if let Some(pages) = shard.queues.take_ahead() {
+        shard.reads.page_ahead(pages, out);
+    }
 }
 
 /// The pages came, or cannot be read.
-pub(crate) fn read(shard: &mut Shard, now: Now, paged: Paged, result: Result<&[u8], DiskError>, out: &mut Effects) {
+pub(crate) fn read(
+    shard: &mut Shard,
+    now: Now,
+    pages: &Wanted,
+    waiting: Vec<Paged>,
+    result: Result<&[u8], DiskError>,
+    out: &mut Effects,
+) {
+    let taken = shard.queues.take_pages(pages, result.ok());
+    for paged in waiting {
+        go_on(shard, now, paged, taken, out);
+    }
+}
+
+fn go_on(shard: &mut Shard, now: Now, paged: Paged, taken: bool, out: &mut Effects) {
     let Paged { wanted, again, rounds } = paged;
-    match shard.queues.supply(&wanted, result.ok()) {
+    match if taken { shard.queues.go_on(&wanted) } else { Supplied::Damaged } {
         Supplied::More(wanted) => start(shard, now, Paged { wanted, again, rounds }, out),
         // If the pages are damaged, running again finds that.
         Supplied::Again | Supplied::Damaged => {

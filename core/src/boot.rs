@@ -17,7 +17,7 @@ use crate::event::{Now, ShardId};
 use crate::half;
 use crate::handlers;
 use crate::map::Map;
-use crate::metadata::{Metadata, Restoring};
+use crate::metadata::{Metadata, Restoring, SnapshotWalk};
 use crate::offsets::{self, Offsets};
 use crate::pop;
 use crate::retain;
@@ -471,10 +471,14 @@ impl Shard {
     /// The state as of the log's end. Write it to `checkpoint.file_name()` when the log is durable up to
     /// `checkpoint.covered`, not earlier; the sequence grows by one with each.
     pub fn checkpoint(&self, now: Now, sequence: u64) -> Checkpoint {
+        let mut capture = self.begin_checkpoint(now, sequence);
+        while !capture.step(self) {}
+        capture.finish(self).0
+    }
+
+    /// The same in steps, while requests are served.
+    pub fn begin_checkpoint(&self, now: Now, sequence: u64) -> Capture {
         let mut sections = Vec::new();
-        if self.control.is_some() {
-            sections.push(Section { kind: METADATA, bytes: self.metadata.snapshot() });
-        }
         let mut bytes = Vec::new();
         for payload in self.offsets.snapshot() {
             bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
@@ -485,6 +489,32 @@ impl Shard {
         sections.push(Section { kind: HALF, bytes: self.half.section() });
         sections.push(Section { kind: POP, bytes: self.pop.section() });
         sections.push(Section { kind: SIZES, bytes: self.log.retention.sizes.section() });
-        Checkpoint::capture(&self.log, &self.queues, sequence, now.wall_ms, sections)
+        let checkpoint = Checkpoint::capture(&self.log, &self.queues, sequence, now.wall_ms, sections);
+        Capture { checkpoint, metadata: self.control.is_some().then(SnapshotWalk::default) }
+    }
+}
+
+/// A checkpoint being taken. Queues and offsets are those of its beginning. Topics, groups and settings are walked over
+/// afterwards: they may be newer, for the log tells their changes from the beginning on once more, and telling one again
+/// changes nothing.
+#[derive(Debug)]
+pub struct Capture {
+    checkpoint: Checkpoint,
+    metadata: Option<SnapshotWalk>,
+}
+
+impl Capture {
+    /// One step; whether it was the last.
+    pub fn step(&mut self, shard: &Shard) -> bool {
+        self.metadata.as_mut().is_none_or(|walk| walk.step(&shard.metadata))
+    }
+
+    /// The checkpoint, and up to where the log must be durable before it is written: all that it tells of.
+    pub fn finish(self, shard: &Shard) -> (Checkpoint, Position) {
+        let Capture { mut checkpoint, metadata } = self;
+        if let Some(walk) = metadata {
+            checkpoint.sections.insert(0, Section { kind: METADATA, bytes: walk.finish() });
+        }
+        (checkpoint, shard.log.appended())
     }
 }

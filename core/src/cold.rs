@@ -1,8 +1,10 @@
 //! Those who wait for bytes of the log that are no longer in memory.
 //!
 //! Owns the line of requests, what each has got so far, and which reads are under way. Everyone in the line wants records by
-//! position; whoever's turn it is asks for what he lacks, and every read serves all who wait for it. Never decides what is
-//! believed (`store::cold` does), nor what the records are for: that is the [`Use`].
+//! position; whoever's turn it is asks for what he lacks, and every read serves all who wait for it. What was read is not
+//! verified, copied and answered when it comes but when the driver says so, a bounded number of bytes at a time
+//! (`Input::Serve`): who sends must not wait for who reads megabytes. Never decides what is believed (`store::cold` does), nor
+//! what the records are for: that is the [`Use`].
 
 use std::collections::VecDeque;
 
@@ -19,7 +21,7 @@ use crate::handlers::{pop, pull};
 use crate::limits::READS_MAX;
 use crate::reading::{Reading, Reads};
 use crate::shard::Shard;
-use crate::store::cold::{Damage, LogCache, Look, Stretch};
+use crate::store::cold::{Block, Damage, LogCache, Look, Stretch};
 use crate::store::limits::{COLD_ACTIVE, COLD_LOADS, COLD_READ_MAX};
 use crate::store::{CommitLog, Position, RangeOf, ReadPlan, ReadRange};
 
@@ -103,7 +105,10 @@ struct Waiter {
 #[derive(Debug)]
 pub struct Cold {
     pub cache: LogCache,
+    /// Those who lack something that is to be read.
     line: VecDeque<Waiter>,
+    /// Those who may go on.
+    turn: VecDeque<Waiter>,
     /// Reads under way.
     loads: Vec<Stretch>,
 }
@@ -111,7 +116,18 @@ pub struct Cold {
 impl Cold {
     /// Nobody waits, nothing is held.
     pub fn new(log: &CommitLog) -> Self {
-        Cold { cache: LogCache::new(*log.layout(), log.seed()), line: VecDeque::new(), loads: Vec::new() }
+        Cold {
+            cache: LogCache::new(*log.layout(), log.seed()),
+            line: VecDeque::new(),
+            turn: VecDeque::new(),
+            loads: Vec::new(),
+        }
+    }
+
+    /// Whether somebody would be served at the next [`crate::event::Input::Serve`].
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        !self.turn.is_empty()
     }
 
     /// Whether all records are in memory and good: then they can be copied out at once. Sizes must be known.
@@ -132,7 +148,7 @@ impl Cold {
 
     /// How many requests wait.
     pub fn waiting(&self) -> usize {
-        self.line.len()
+        self.line.len() + self.turn.len()
     }
 
     /// The log begins at `start` now; see [`LogCache::forget_below`].
@@ -150,6 +166,10 @@ impl Cold {
         let ahead: Vec<Stretch> = self.cache.ahead().collect();
         for mut stretch in ahead {
             stretch.to = stretch.to.min(end.0);
+            if stretch.to - stretch.from.min(stretch.to) > COLD_READ_MAX {
+                // A window that moves on by a chunk would be read chunk by chunk.
+                stretch.to -= stretch.to % COLD_READ_MAX;
+            }
             self.load(stretch, COLD_LOADS, log, reads, out);
         }
     }
@@ -172,77 +192,74 @@ impl Cold {
     }
 }
 
-/// Gathers records and hands them to the purpose: within this call if all are here. All lie below `durable`.
+/// Gathers records and hands them to the purpose when it is their turn. All lie below `durable`.
 ///
 /// # Errors
 /// SYSTEM_BUSY when too many wait.
-pub fn want(
-    shard: &mut Shard,
-    now: Now,
-    spans: Vec<(Position, u32)>,
-    purpose: Use,
-    out: &mut Effects,
-) -> Result<(), Refusal> {
-    if shard.cold.line.len() >= READS_MAX {
+pub fn want(shard: &mut Shard, spans: Vec<(Position, u32)>, purpose: Use) -> Result<(), Refusal> {
+    if shard.cold.waiting() >= READS_MAX {
         return Err(Refusal::new(
             ResponseCode::SystemBusy,
             format!("{READS_MAX} requests wait for the disk on this shard; ask again"),
         ));
     }
     let here = matches!(purpose, Use::Pull(_)).then_some(0);
-    begin(shard, now, Waiter { spans, here, got: Gathered::default(), need: Stretch { from: 0, to: 0 }, purpose }, out);
-    let Shard { cold, log, reads, .. } = shard;
-    cold.pump(log, reads, out);
-    report(shard, out);
+    let need = Stretch { from: 0, to: 0 };
+    shard.cold.turn.push_back(Waiter { spans, here, got: Gathered::default(), need, purpose });
     Ok(())
 }
 
-fn begin(shard: &mut Shard, now: Now, mut waiter: Waiter, out: &mut Effects) {
-    let Shard { cold, log, .. } = shard;
-    if waiter.advance(&mut cold.cache, log) {
-        finish(shard, now, waiter, out);
-    } else {
-        cold.line.push_back(waiter);
+/// Serves those whose turn it is, until about so many bytes were verified and copied.
+pub fn serve(shard: &mut Shard, now: Now, bytes: u64, out: &mut Effects) {
+    let mut left = bytes.max(1);
+    while left > 0
+        && let Some(mut waiter) = shard.cold.turn.pop_front()
+    {
+        let Shard { cold, log, .. } = &mut *shard;
+        match waiter.advance(&mut cold.cache, log, &mut left) {
+            Advance::Done => finish(shard, now, waiter, out),
+            Advance::Lacks => cold.line.push_back(waiter),
+            Advance::Paused => cold.turn.push_front(waiter),
+        }
     }
+    let Shard { cold, log, reads, .. } = shard;
+    cold.pump(log, reads, out);
+    report(shard, out);
 }
 
-/// A read of the log ended.
+/// A read of the log ended: those who waited for it may go on.
 pub fn arrived(
     shard: &mut Shard,
-    now: Now,
     stretch: Stretch,
     durable: Position,
-    result: Result<&[u8], DiskError>,
+    result: Result<Vec<Block>, DiskError>,
     out: &mut Effects,
 ) {
-    let Shard { cold, log, .. } = shard;
-    let Cold { cache, line, loads } = cold;
+    let Cold { cache, line, turn, loads } = &mut shard.cold;
     loads.retain(|load| *load != stretch);
     // A file that ends early is as good as one that cannot be read.
-    let whole = |bytes: &&[u8]| bytes.len() as u64 >= stretch.to.min(durable.0) - stretch.from;
-    let read = result.and_then(|bytes| Some(bytes).filter(whole).ok_or(DiskError { errno: 0 }));
+    let lasts = |blocks: &Vec<Block>| blocks.iter().map(|block| block.bytes().len() as u64).sum::<u64>();
+    let whole = |blocks: &Vec<Block>| lasts(blocks) >= stretch.to.min(durable.0) - stretch.from;
+    let read = result.and_then(|blocks| Some(blocks).filter(whole).ok_or(DiskError { errno: 0 }));
+    let failed = read.as_ref().err().copied();
     match read {
-        Ok(bytes) => {
-            let pinned: Vec<Stretch> = line.iter().take(COLD_ACTIVE).map(|waiter| waiter.need).collect();
-            cache.supply(stretch.from, bytes, durable, &pinned);
+        Ok(blocks) => {
+            let active = turn.iter().take(COLD_ACTIVE).chain(line.iter().take(COLD_ACTIVE));
+            let pinned: Vec<Stretch> = active.map(|waiter| waiter.need).collect();
+            cache.supply(stretch.from, blocks, durable, &pinned);
         }
         Err(_) => cache.failed(&stretch),
     }
-    let mut finished = Vec::new();
     let mut at = 0;
     while let Some(waiter) = line.get_mut(at) {
-        let concerned = waiter.need.meets(&stretch);
-        if let (true, Err(error)) = (concerned, read) {
+        if !waiter.need.meets(&stretch) {
+            at += 1;
+            continue;
+        }
+        if let Some(error) = failed {
             waiter.fail(&stretch, error);
         }
-        if concerned && waiter.advance(cache, log) {
-            finished.extend(line.remove(at));
-        } else {
-            at += 1;
-        }
-    }
-    for waiter in finished {
-        self::finish(shard, now, waiter, out);
+        turn.extend(line.remove(at));
     }
     let Shard { cold, log, reads, .. } = shard;
     cold.pump(log, reads, out);
@@ -271,13 +288,23 @@ fn finish(shard: &mut Shard, now: Now, waiter: Waiter, out: &mut Effects) {
                 return pull::send_cold(shard, &pull, &spans, out);
             }
             // What came first had to make room for what came last: so one by one.
-            begin(shard, now, Waiter { spans, here: None, got, need, purpose: Use::Pull(pull) }, out);
+            cold.turn.push_back(Waiter { spans, here: None, got, need, purpose: Use::Pull(pull) });
         }
         Use::Pull(cold) => pull::gathered(shard, now, *cold, &got, out),
         Use::Pop(popped) => pop::gathered(shard, now, *popped, &got, out),
         Use::Delayed => delay::deliver::gathered(shard, now, &got),
         Use::Fetch(fetch) => fetch::gathered(shard, now, *fetch, &got, out),
     }
+}
+
+/// How far one came.
+enum Advance {
+    /// Nothing is lacking any more.
+    Done,
+    /// Something must be read first.
+    Lacks,
+    /// Others' turn.
+    Paused,
 }
 
 impl Waiter {
@@ -293,10 +320,14 @@ impl Waiter {
         }
     }
 
-    /// Takes what is here; `true` when nothing is lacking any more.
-    fn advance(&mut self, cache: &mut LogCache, log: &CommitLog) -> bool {
+    /// Takes what is here, and from `left` what that costs.
+    fn advance(&mut self, cache: &mut LogCache, log: &CommitLog, left: &mut u64) -> Advance {
+        let mut pay = |cache: &mut LogCache, copied: u32| {
+            *left = left.saturating_sub(cache.take_verified() + u64::from(copied));
+            *left > 0
+        };
         while let Some(here) = self.here {
-            let Some((at, len)) = self.spans.get(here).copied() else { return true };
+            let Some((at, len)) = self.spans.get(here).copied() else { return Advance::Done };
             let resident = at >= log.resident_from();
             if !cache.keeps(at) {
                 self.here = None;
@@ -307,8 +338,13 @@ impl Waiter {
                 Look::Damaged(_) | Look::Nothing => self.here = None,
                 Look::Missing(need) => {
                     self.need = need;
-                    return false;
+                    pay(cache, 0);
+                    return Advance::Lacks;
                 }
+            }
+            if !pay(cache, len) && here + 1 < self.spans.len() {
+                self.need = Stretch { from: at.0, to: at.0 + u64::from(len) };
+                return Advance::Paused;
             }
         }
         while let Some((at, len)) = self.spans.get(self.got.cuts.len()).copied() {
@@ -316,12 +352,16 @@ impl Waiter {
                 Ok(cut) => cut,
                 Err(need) => {
                     self.need = need;
-                    return false;
+                    pay(cache, 0);
+                    return Advance::Lacks;
                 }
             };
             self.got.cuts.push(cut);
+            if !pay(cache, len.max(HEAD)) && self.got.cuts.len() < self.spans.len() {
+                return Advance::Paused;
+            }
         }
-        true
+        Advance::Done
     }
 
     fn look(&mut self, cache: &mut LogCache, log: &CommitLog, at: Position, len: u32) -> Result<Cut, Stretch> {

@@ -14,7 +14,9 @@ use crate::gather::Part;
 use crate::handlers::pop_wait::Walk;
 use crate::handlers::push::ClientPush;
 use crate::handlers::relay::Letter;
-use crate::store::cold::Damage;
+use crate::store::cold::{Block, Damage};
+#[cfg(doc)]
+use crate::store::limits::COLD_CHUNK;
 use crate::store::retention::Volume;
 use crate::topic::Change;
 
@@ -96,6 +98,11 @@ pub enum Input<'a> {
     Written { seq: u64, result: Result<(), DiskError> },
     /// The bytes of a `ReadPlan`, its ranges back to back.
     Read { id: ReadId, result: Result<&'a [u8], DiskError> },
+    /// The same for one range of the log, in memory that may be kept: a block for each [`COLD_CHUNK`] from its beginning.
+    ReadLog { id: ReadId, blocks: Vec<Block> },
+    /// Those who wait for old messages may be served, about so many bytes of them; the driver says so while
+    /// [`crate::cold::Cold::is_ready`], between other things that happen.
+    Serve { bytes: u64 },
     /// The shard's files can take no more, though no write said so (yet): a segment that cannot be made, a directory gone.
     Lost { fault: Fault },
     /// The scrub found bytes of the log that are not what was written there.

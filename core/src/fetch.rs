@@ -78,7 +78,7 @@ pub fn fetch(
         done(shard, now, fetch, None, out);
         return Ok(());
     }
-    cold::want(shard, now, wanted, Use::Fetch(Box::new(fetch)), out)
+    cold::want(shard, wanted, Use::Fetch(Box::new(fetch)))
 }
 
 /// Whether `len` bytes from `position` on lie in one segment of the log as it is.

@@ -436,7 +436,12 @@ impl Harness {
     /// Applies one input to one shard and collects what it wants.
     pub fn apply(&mut self, id: ShardId, input: Input<'_>) {
         let mut out = std::mem::take(&mut self.out);
-        self.nodes[usize::from(id.0)].shard.apply(self.now, input, &mut out);
+        let shard = &mut self.nodes[usize::from(id.0)].shard;
+        shard.apply(self.now, input, &mut out);
+        while shard.cold.is_ready() {
+            // So little that nobody is served in one go.
+            shard.apply(self.now, Input::Serve { bytes: 1_000 }, &mut out);
+        }
         self.drain(id, &mut out);
         self.out = out;
     }

@@ -11,15 +11,16 @@ use crate::event::ReadId;
 use crate::limits::READS_MAX;
 use crate::map::Map;
 use crate::store::cold::Stretch;
-use crate::store::{Position, RangeOf, ReadPlan, SegmentBase};
+use crate::store::limits::INDEX_AHEAD_READS;
+use crate::store::{Position, RangeOf, ReadPlan, SegmentBase, Wanted};
 
 /// What to do with the bytes of a read.
 #[derive(Debug)]
 pub enum Reading {
     /// They are a part of the log, for `Cold`; all below `durable` was so when they were asked for.
     Log { stretch: Stretch, durable: Position },
-    /// They are pages of an index that something waits for.
-    Index(Box<Paged>),
+    /// They are pages of an index; those who wait for them go on. Nobody does when they are read ahead.
+    Index { pages: Wanted, waiting: Vec<Paged> },
 }
 
 /// The reads under way.
@@ -27,6 +28,10 @@ pub enum Reading {
 pub struct Reads {
     readings: Map<ReadId, (ReadPlan, Reading)>,
     next: u64,
+    /// Reads of indexes: who wants the same pages waits for them.
+    coming: Vec<(ReadId, Wanted)>,
+    /// How many wait for pages of indexes.
+    waiting: usize,
 }
 
 impl Reads {
@@ -54,14 +59,42 @@ impl Reads {
         self.readings.insert(id, (plan, reading));
     }
 
+    /// Reads pages of an index for somebody, together with whoever else waits for them. There must be room.
+    pub fn page_in(&mut self, paged: Paged, out: &mut Effects) {
+        self.waiting += 1;
+        let coming = self.coming.iter().find(|(_, coming)| coming.begins(&paged.wanted));
+        if let Some((_, Reading::Index { waiting, .. })) = coming.and_then(|(id, _)| self.readings.get_mut(id)) {
+            return waiting.push(paged);
+        }
+        self.begin_pages(paged.wanted, vec![paged], out);
+    }
+
+    /// Reads pages of an index before anybody waits for them, unless they are coming or there is too much to do.
+    pub fn page_ahead(&mut self, pages: Wanted, out: &mut Effects) {
+        let is_coming = self.coming.iter().any(|(_, coming)| coming.begins(&pages));
+        if !is_coming && self.coming.len() < INDEX_AHEAD_READS && self.has_room() {
+            self.begin_pages(pages, Vec::new(), out);
+        }
+    }
+
+    fn begin_pages(&mut self, pages: Wanted, waiting: Vec<Paged>, out: &mut Effects) {
+        self.coming.push((ReadId(self.next), pages));
+        self.begin(ReadPlan::of(vec![pages.range()]), Reading::Index { pages, waiting }, out);
+    }
+
     /// What a finished read was for; `None` for an id we never gave out or already served.
     pub fn take(&mut self, id: ReadId) -> Option<(ReadPlan, Reading)> {
-        self.readings.remove(&id)
+        let taken = self.readings.remove(&id);
+        if let Some((_, Reading::Index { waiting, .. })) = &taken {
+            self.waiting -= waiting.len();
+            self.coming.retain(|(coming, _)| *coming != id);
+        }
+        taken
     }
 
     /// Whether one more may be started.
     pub fn has_room(&self) -> bool {
-        self.readings.len() < READS_MAX
+        self.readings.len().max(self.waiting) < READS_MAX
     }
 
     /// The first segment that a read under way is of.

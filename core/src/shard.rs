@@ -23,9 +23,10 @@ use crate::parked::Parked;
 use crate::place::Place;
 use crate::pop::Pop;
 use crate::reading::{Reading, Reads};
+use crate::store::cold::Block;
 use crate::store::{CommitLog, Entry, KeyIndex, Position, QueueTable};
 use crate::waiting::{Shows, Waiting};
-use crate::{again, append, handlers, peer, retain, routes};
+use crate::{again, append, handlers, peer, retain, routes, store};
 
 /// The parts of one shard. Handlers take them apart in their first line; there are no getters.
 #[derive(Debug)]
@@ -96,6 +97,8 @@ impl Shard {
             Input::Closed { conn } => self.closed(now, conn, out),
             Input::Written { seq, result } => self.written(seq, result, out),
             Input::Read { id, result } => self.read(now, id, result, out),
+            Input::ReadLog { id, blocks } => self.read_log(id, blocks, out),
+            Input::Serve { bytes } => cold::serve(self, now, bytes, out),
             Input::Lost { fault } => {
                 if self.log.stop(fault.clone()) {
                     self.stopped(fault, out);
@@ -205,9 +208,16 @@ impl Shard {
     fn read(&mut self, now: Now, id: ReadId, result: Result<&[u8], DiskError>, out: &mut Effects) {
         let Some((_, reading)) = self.reads.take(id) else { return };
         match reading {
-            Reading::Log { stretch, durable } => cold::arrived(self, now, stretch, durable, result, out),
-            Reading::Index(paged) => again::read(self, now, *paged, result, out),
+            Reading::Log { stretch, durable } => {
+                cold::arrived(self, stretch, durable, result.map(store::cold::blocks), out);
+            }
+            Reading::Index { pages, waiting } => again::read(self, now, &pages, waiting, result, out),
         }
+    }
+
+    fn read_log(&mut self, id: ReadId, blocks: Vec<Block>, out: &mut Effects) {
+        let Some((_, Reading::Log { stretch, durable })) = self.reads.take(id) else { return };
+        cold::arrived(self, stretch, durable, Ok(blocks), out);
     }
 
     fn tick(&mut self, now: Now, out: &mut Effects) {
@@ -256,6 +266,9 @@ impl Shard {
             if !self.pop.rooms.watching(shows.slot).is_empty() {
                 handlers::pop_wait::wake_slot(self, now, shows.slot, out);
             }
+        }
+        if self.queues.wants_ahead() {
+            again::read_ahead(self, out);
         }
         assert!(durable <= self.log.written() && self.log.written() <= self.log.appended());
     }

@@ -15,7 +15,7 @@ use ringmq_core::settings::{BrokerSettings, Loaded};
 use ringmq_core::store::continuity::{Continuity, Lost, Toll};
 use ringmq_core::store::index_file::IndexFile;
 use ringmq_core::store::survey::{Met, Survey};
-use ringmq_core::store::{Checkpoint, LogOptions, Position, SegmentBase, Superblock, superblock};
+use ringmq_core::store::{Checkpoint, LogOptions, Position, RangeOf, Rebuild, SegmentBase, Superblock, superblock};
 
 use crate::args::{self, BrokerArgs};
 use crate::boot::{Refused, configuration, direct_io, directory};
@@ -206,15 +206,49 @@ impl ShardCheck<'_> {
             self.report.files += 1;
             if !segments.contains(&base) {
                 self.report.bad(format!("{}/{name}  its segment is missing", self.name));
-            } else if IndexFile::decode(&bytes, &self.plan.options.layout, base).is_none() {
+                continue;
+            }
+            let Some(index) = IndexFile::decode(&bytes, &self.plan.options.layout, base) else {
                 let len = bytes.len();
                 self.report.bad(format!(
                     "{}/{name}  bytes 0..{len}  index damaged (crc32c): it is rebuilt from the log",
                     self.name
                 ));
+                continue;
+            };
+            if kind == "index" && !self.is_as_the_log(base, &index, segments[0])? {
+                self.report.bad(format!(
+                    "{}/{name}  its checksums are right, but it does not say what the log says: remove it, it is rebuilt",
+                    self.name
+                ));
             }
         }
         Ok(())
+    }
+
+    /// Whether an index says what one made again from its segment would say. One that cannot be made again because another
+    /// file is damaged is not to blame: that file is named by itself.
+    fn is_as_the_log(&self, base: SegmentBase, index: &IndexFile, start: SegmentBase) -> io::Result<bool> {
+        let Ok(mut rebuild) = Rebuild::new(self.plan.options, start.0, base) else { return Ok(true) };
+        let mut buffer = Vec::new();
+        while let Some(range) = rebuild.next_read() {
+            let name = match range.file {
+                RangeOf::Log(base) => base.log_name(),
+                RangeOf::Index(base) => base.index_name(),
+                RangeOf::Partial(base) => base.partial_name(),
+            };
+            let file = match File::open(self.plan.directory.join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+                opened => opened?,
+            };
+            buffer.resize(range.len as usize, 0);
+            let got = read_at(&file, &mut buffer, range.offset)?;
+            if rebuild.supply(&buffer[..got]).is_err() {
+                return Ok(true);
+            }
+        }
+        let again = IndexFile::decode(&rebuild.finish(), &self.plan.options.layout, base);
+        Ok(again.is_some_and(|again| index.says_the_same(&again, start)))
     }
 
     /// Where the log ends for a start; `None` if a start would be refused. Then segments are looked at as far as frames go.

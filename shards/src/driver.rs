@@ -19,6 +19,7 @@ use ringmq_core::shard::Shard;
 use ringmq_core::store::Undurable;
 use ringmq_core::topic::Registration;
 use ringmq_protocol::command::Command;
+use ringmq_protocol::request_code::RequestCode;
 
 use crate::clock;
 use crate::disk::Disk;
@@ -113,6 +114,8 @@ pub struct Driver {
     /// The disk or another executor has to catch up: connections are not read.
     loaded: Cell<bool>,
     stopping: Cell<bool>,
+    /// When somebody last asked for something else than messages, microseconds of the monotonic clock.
+    asked_us: Cell<u64>,
     /// The second of the last complaints about garbage, and how many there were in it.
     complaints: Cell<(u64, u32)>,
     /// What standalone name servers have to be told, one each; on the control shard's executor only.
@@ -147,6 +150,7 @@ impl Driver {
             waiting_readers: RefCell::new(Vec::new()),
             loaded: Cell::new(false),
             stopping: Cell::new(false),
+            asked_us: Cell::new(0),
             complaints: Cell::new((0, 0)),
             inboxes,
             ring,
@@ -168,6 +172,9 @@ impl Driver {
 
     fn request(&self, now: Now, origin: Origin, command: &Command<'_>, frame: &[u8]) {
         self.requests.set(self.requests.get() + 1);
+        if command.code != RequestCode::PullMessage.to_i32() {
+            self.asked_us.set(now.mono_us);
+        }
         let home = self.home(origin.conn);
         let to = match home.shard.apply(|shard| shard.place(&origin, command)) {
             Place::Here => return home.apply(now, Input::Request { origin, command, frame }),
@@ -176,6 +183,11 @@ impl Driver {
         // Through the home shard's own line, so that a frame never overtakes one that the home shard sends on.
         let message = PeerMessage::Request { origin, frame: frame.into() };
         home.out.borrow_mut().peers.push((to, message));
+    }
+
+    /// Whether nobody but those who pull messages has asked for anything lately.
+    pub fn only_pulls(&self) -> bool {
+        clock::mono_us() > self.asked_us.get() + limits::ONLY_PULLS_US
     }
 
     /// An answer to a push: only the control shard pushes.

@@ -72,6 +72,25 @@ pub const WAKE_UPS: usize = 64;
 /// Cold reads under way per executor; the rest wait in order. Eight 1 MiB reads keep an NVMe device busy.
 pub const COLD_READS: usize = 8;
 
+/// Bytes of old messages verified and copied at once: some 50 us, and as much again for the sockets that take them. Whoever
+/// sends waits for one such piece.
+pub const COLD_PIECE: u64 = 128 * 1024;
+
+/// When others keep the executor busy, old messages get one part in so many of its time.
+pub const COLD_SHARE: u64 = 4;
+
+/// The longest time for which pieces follow one another, microseconds.
+pub const COLD_BURST_US: u64 = 500;
+
+/// After so long without a request but pulls, microseconds, nobody is kept waiting by who reads old messages.
+pub const ONLY_PULLS_US: u64 = 20_000;
+
+/// Threads that read the log at a start.
+pub const START_READERS: usize = 4;
+
+/// Pieces of [`READ_CHUNK`] they are ahead: enough for the disk while the executor verifies and replays what came.
+pub const START_READS_AHEAD: usize = 16;
+
 /// Largest single disk read, bytes.
 pub const READ_CHUNK: usize = 1024 * 1024;
 
@@ -83,9 +102,6 @@ pub const REPAIR_RETRY: Duration = Duration::from_secs(60);
 
 /// How long the scrub rests before its first round and between looks at the clock: a start has better things to do.
 pub const SCRUB_REST: Duration = Duration::from_secs(60);
-
-/// From the beginning of one round of the scrub to the next: a disk that forgets does so over weeks.
-pub const SCRUB_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Segments a shard keeps open: the two being written and the most recently read ones.
 pub const OPEN_SEGMENTS: usize = 32;
@@ -141,6 +157,9 @@ pub const QUIET_PERIODS: u32 = 10;
 
 /// How long unregistering may take at stop, for all name servers together.
 pub const UNREGISTER_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The shortest time that has not passed when a task has just asked for it.
+pub const GIVE_WAY: Duration = Duration::from_nanos(500);
 
 /// The shortest wait for a deadline: timers closer together are one.
 pub const TICK_MIN: Duration = Duration::from_micros(100);

@@ -3,15 +3,16 @@
 //! Owns the listing and reading of the files. What the bytes mean is core's. Blocks its thread: nothing else runs on an
 //! executor before its shards are there.
 
+mod ahead;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use glommio::io::DmaBuffer;
 use nix::fcntl::{Flock, FlockArg};
 use ringmq_core::boot::{Knowledge, OpenError, Opened, Opening};
 use ringmq_core::event::{DiskError, ShardId};
@@ -27,6 +28,7 @@ use crate::disk::segment_file::never_poll;
 use crate::disk::{Disk, DiskQueues, replace};
 use crate::driver::Hosted;
 use crate::{clock, limits, log};
+use ahead::LogAhead;
 
 /// What a shard is opened with.
 #[derive(Debug)]
@@ -123,8 +125,11 @@ pub fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
         )
     };
     let mut opening = Opening::new(plan.id, plan.shards, plan.options, found).map_err(damaged)?;
-    let mut reader =
-        Reader { directory: &plan.directory, mode: plan.mode, open: None, replayed: Vec::new(), buffer: None };
+    let mut reader = Reader {
+        files: Files { directory: &plan.directory, mode: plan.mode, open: None, replayed: Vec::new() },
+        log: LogAhead::new(plan.options.layout),
+        buffer: Vec::new(),
+    };
     let mut said = Instant::now();
     while let Some(range) = opening.next_read() {
         let bytes = reader.read(range.file, range.offset, range.len as usize).map_err(fails)?;
@@ -135,7 +140,7 @@ pub fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
             said = Instant::now();
         }
     }
-    reader.finish().map_err(fails)?;
+    reader.files.finish().map_err(fails)?;
     Ok(opening)
 }
 
@@ -179,38 +184,51 @@ fn list(directory: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
-/// Reads files for recovery, one open at a time.
+/// Reads files for recovery.
 struct Reader<'p> {
+    files: Files<'p>,
+    log: LogAhead,
+    buffer: Vec<u8>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, range: RangeOf, offset: u64, len: usize) -> io::Result<&[u8]> {
+        let Reader { files, log, buffer } = self;
+        if let RangeOf::Log(base) = range {
+            return log.read(base, offset, len, &mut |base| files.segment(base));
+        }
+        buffer.resize(len, 0);
+        let got = ahead::fill(files.get(range)?, offset, buffer)?;
+        Ok(&buffer[..got])
+    }
+}
+
+/// The files of recovery, one open at a time.
+struct Files<'p> {
     directory: &'p Path,
     mode: WriteMode,
     open: Option<(RangeOf, Flock<File>)>,
     /// Segments whose log was read: their pages may still be on their way to the disk.
     replayed: Vec<SegmentBase>,
-    buffer: Option<DmaBuffer>,
 }
 
-impl Reader<'_> {
-    fn read(&mut self, range: RangeOf, offset: u64, len: usize) -> io::Result<&[u8]> {
+impl Files<'_> {
+    fn get(&mut self, range: RangeOf) -> io::Result<&File> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != range) {
             self.open = None;
             self.open = Some((range, self.open(range)?));
         }
-        if self.buffer.as_ref().is_none_or(|buffer| buffer.len() < len) {
-            self.buffer = Some(glommio::allocate_dma_buffer_global(len.next_multiple_of(limits::READ_CHUNK)));
-        }
-        let buffer = self.buffer.as_mut().expect("it was just made");
         let (_, file) = self.open.as_ref().expect("it was just opened");
-        let bytes = &mut buffer.as_bytes_mut()[..len];
-        let mut got = 0;
-        while got < len {
-            match file.read_at(&mut bytes[got..], offset + got as u64) {
-                Ok(0) => break,
-                Ok(more) => got += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+        Ok(file)
+    }
+
+    /// A segment, if there is one.
+    fn segment(&mut self, base: SegmentBase) -> io::Result<Option<File>> {
+        match self.get(RangeOf::Log(base)) {
+            Ok(file) => file.try_clone().map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
-        Ok(&buffer.as_bytes()[..got])
     }
 
     fn open(&mut self, range: RangeOf) -> io::Result<Flock<File>> {
@@ -218,7 +236,6 @@ impl Reader<'_> {
         options.read(true);
         let name = match range {
             RangeOf::Log(base) => {
-                self.replayed.push(base);
                 if self.mode == WriteMode::Direct {
                     options.custom_flags(libc::O_DIRECT);
                 }
@@ -228,6 +245,11 @@ impl Reader<'_> {
             RangeOf::Partial(base) => base.partial_name(),
         };
         let file = options.open(self.directory.join(name))?;
+        if let RangeOf::Log(base) = range
+            && !self.replayed.contains(&base)
+        {
+            self.replayed.push(base);
+        }
         // See `outlast_writes`: what is read must not change any more.
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
     }

@@ -34,7 +34,7 @@ enum Fate {
 }
 
 /// Duty: delivers what is due, a bounded number at a time.
-pub fn deliver_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
+pub fn deliver_due(shard: &mut Shard, now: Now, _out: &mut Effects) -> Next {
     if shard.delay.reading.is_some() {
         return Next::WhenArmed;
     }
@@ -45,7 +45,7 @@ pub fn deliver_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
             return next(shard, now);
         };
         if !copy_resident(shard, &due) {
-            return read_due(shard, now, out);
+            return read_due(shard, now);
         }
         shard.delay.schedule.take();
         let scratch = std::mem::take(&mut shard.delay.scratch);
@@ -133,7 +133,7 @@ fn real_queue<'r>(shard: &mut Shard, record: &RecordRef<'r>) -> Option<(&'r str,
 }
 
 /// Asks for the bytes of the due messages at the front that are not in memory.
-fn read_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
+fn read_due(shard: &mut Shard, now: Now) -> Next {
     let Shard { log, delay, .. } = shard;
     let now_ms = delay.clock.now_ms(now);
     let (count_max, mut bytes_left) = if delay.suspicious { (1, u64::MAX) } else { (DELAY_STEP, DELAY_READ_BYTES) };
@@ -150,13 +150,12 @@ fn read_due(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
     }
     let spans = batch.iter().map(|due| (due.position, due.size)).collect();
     delay.reading = Some(batch);
-    if cold::want(shard, now, spans, Use::Delayed, out).is_err() {
+    if cold::want(shard, spans, Use::Delayed).is_err() {
         for due in shard.delay.reading.take().into_iter().flatten() {
             shard.delay.schedule.put_back(due);
         }
         return Next::At(now.after_ms(DELAY_RETRY_MS));
     }
-    // If all were here, the duty is armed again already.
     Next::WhenArmed
 }
 

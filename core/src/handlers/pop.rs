@@ -262,7 +262,7 @@ fn answer(shard: &mut Shard, ask: &Ask<'_>, wish: &Wish<'_>, batch: Batch, out: 
     if cold == Some(true) {
         let spans = spans().collect();
         let to = popped.to;
-        return match cold::want(shard, ask.now, spans, Use::Pop(Box::new(popped)), out) {
+        return match cold::want(shard, spans, Use::Pop(Box::new(popped))) {
             Ok(()) => Answer::Held,
             Err(refusal) => out.refuse(&to, &refusal),
         };

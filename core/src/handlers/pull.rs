@@ -156,7 +156,7 @@ fn hold_ms(metadata: &Metadata, header: &PullHeader<'_>) -> Option<u64> {
 fn run(shard: &mut Shard, now: Now, pull: Pull, hold_ms: Option<u64>, out: &mut Effects) -> Result<Answer, Refusal> {
     match look(shard, &pull, out)? {
         Looked::Answered(answer) => Ok(answer),
-        Looked::Cold { next } => read(shard, now, pull, next, out),
+        Looked::Cold { next } => read(shard, pull, next),
         Looked::Nothing { status, next } => match hold_ms {
             Some(ms) if status.code() == ResponseCode::PullNotFound => hold(shard, now, pull, ms),
             _ => Ok(answer(shard, &pull, status, next, out)),
@@ -255,18 +255,12 @@ pub struct ColdPull {
     next: i64,
 }
 
-/// Answers with what `scratch.spans` lists, some of it on disk: at once if that was read before.
-fn read(shard: &mut Shard, now: Now, pull: Pull, next: i64, out: &mut Effects) -> Result<Answer, Refusal> {
-    let Shard { log, cold, scratch, .. } = shard;
-    if !cold.has(&scratch.spans, log) {
-        let spans = scratch.spans.clone();
-        cold::want(shard, now, spans, Use::Pull(Box::new(ColdPull { pull, next })), out)?;
-        return Ok(Answer::Held);
-    }
-    let spans = std::mem::take(&mut shard.scratch.spans);
-    send_cold(shard, &ColdPull { pull, next }, &spans, out);
-    shard.scratch.spans = spans;
-    Ok(Answer::Now)
+/// Lets the pull join those who wait for the disk, with what `scratch.spans` lists; also when that was read before: their
+/// answers are megabytes, for which there is a time of its own.
+fn read(shard: &mut Shard, pull: Pull, next: i64) -> Result<Answer, Refusal> {
+    let spans = shard.scratch.spans.clone();
+    cold::want(shard, spans, Use::Pull(Box::new(ColdPull { pull, next })))?;
+    Ok(Answer::Held)
 }
 
 /// Sends messages that are all in memory, in the cache or in the tail.
@@ -367,7 +361,7 @@ pub(crate) fn run_last(shard: &mut Shard, now: Now, pull: Pull, rounds: u16, out
         }
         Err(refusal) => Err(refusal),
         Ok(Looked::Answered(answer)) => Ok(answer),
-        Ok(Looked::Cold { next }) => read(shard, now, pull, next, out),
+        Ok(Looked::Cold { next }) => read(shard, pull, next),
         Ok(Looked::Nothing { status, next }) => Ok(answer(shard, &pull, status, next, out)),
     };
     shard.finish(&to, outcome, out);

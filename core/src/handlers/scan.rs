@@ -93,13 +93,26 @@ pub fn scan(
     if from >= queue.resident_from() {
         return Ok(collect(queue.entries(from, count), log, pull, spans));
     }
-    queues.entries_from(pull.slot, from, count, entries)?;
+    // Mostly all are wanted; what is filtered out is made up for in growing steps.
+    let mut step = pull.max_messages.min(count);
+    let mut found = Collected::at(offset);
+    queues.entries_from(pull.slot, from, step, entries)?;
     // The look may have found that the messages there have expired.
     let min = queues[pull.slot].min() as i64;
     if offset < min {
         return nothing(Status::OffsetTooSmall, min);
     }
-    Ok(collect(entries.iter().copied(), log, pull, spans))
+    let end = from + count as u64;
+    while !found.take(entries.iter().copied(), log, pull, spans) && !entries.is_empty() && (found.next as u64) < end {
+        step *= 2;
+        let left = (end - found.next as u64) as usize;
+        if let Err(Absent) = queues.entries_from(pull.slot, found.next as u64, step.min(left), entries) {
+            // What was found is an answer; whoever pulls again asks for the rest.
+            queues.forget_miss();
+            break;
+        }
+    }
+    Ok(found.end(spans))
 }
 
 fn collect(
@@ -108,29 +121,57 @@ fn collect(
     pull: &Pull,
     spans: &mut Vec<(Position, u32)>,
 ) -> Scan {
-    let resident_from = log.resident_from();
-    let mut next = pull.offset;
-    let mut bytes = 0;
-    let mut cold = false;
-    for (offset, entry) in entries {
-        if pull.filter.matches(i64::from(entry.tag_hash)) {
-            // The first message is taken whatever its size.
-            if !spans.is_empty() && bytes + entry.size as usize > PULL_BYTES_MAX {
-                break;
-            }
-            cold |= entry.position < resident_from;
-            bytes += entry.size as usize;
-            spans.push((entry.position, entry.size));
-        }
-        next = offset as i64 + 1;
-        if spans.len() == pull.max_messages {
-            break;
-        }
+    let mut found = Collected::at(pull.offset);
+    found.take(entries, log, pull, spans);
+    found.end(spans)
+}
+
+/// How far a pull's collecting is.
+struct Collected {
+    next: i64,
+    bytes: usize,
+    cold: bool,
+}
+
+impl Collected {
+    fn at(next: i64) -> Self {
+        Collected { next, bytes: 0, cold: false }
     }
-    match (spans.is_empty(), cold) {
-        (true, _) => Scan::Nothing { status: Status::NoMatchedMessage, next },
-        (false, true) => Scan::Cold { next },
-        (false, false) => Scan::Resident { next },
+
+    /// Takes what the pull wants; whether it has enough.
+    fn take(
+        &mut self,
+        entries: impl Iterator<Item = (u64, Entry)>,
+        log: &CommitLog,
+        pull: &Pull,
+        spans: &mut Vec<(Position, u32)>,
+    ) -> bool {
+        let resident_from = log.resident_from();
+        for (offset, entry) in entries {
+            if pull.filter.matches(i64::from(entry.tag_hash)) {
+                // The first message is taken whatever its size.
+                if !spans.is_empty() && self.bytes + entry.size as usize > PULL_BYTES_MAX {
+                    return true;
+                }
+                self.cold |= entry.position < resident_from;
+                self.bytes += entry.size as usize;
+                spans.push((entry.position, entry.size));
+            }
+            self.next = offset as i64 + 1;
+            if spans.len() == pull.max_messages {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn end(self, spans: &[(Position, u32)]) -> Scan {
+        let Collected { next, bytes: _, cold } = self;
+        match (spans.is_empty(), cold) {
+            (true, _) => Scan::Nothing { status: Status::NoMatchedMessage, next },
+            (false, true) => Scan::Cold { next },
+            (false, false) => Scan::Resident { next },
+        }
     }
 }
 

@@ -189,6 +189,8 @@ settings! {
             "RingMQ's own: age of the oldest accepted message that is not on the disk yet at which senders have to wait for the disk: what a disk that hangs may cost in time.";
         "scrubRate" scrub_rate: u64 = 8 << 20, number(0, 4 << 30, Unit::Bytes), AnyTime,
             "Bytes a second at which each shard reads its full segments over and over in the background to find damage before a consumer does; 0 is never.";
+        "scrubEvery" scrub_every: u64 = 86_400, number(1, 31_536_000, Unit::Seconds), AnyTime,
+            "RingMQ's own: from the beginning of one such round to the next; a disk that forgets does so over weeks. The first round begins a minute after the start, or sooner if this is less.";
         "flushConsumerOffsetInterval" flush_consumer_offset_interval: u64 = 1_000, number(10, 60_000, Unit::Millis), AnyTime,
             "How often changed consumer offsets are written (Java: 5000).";
         "maxMessageSize" max_message_size: u32 = 4 << 20, number(1, 12 << 20, Unit::Bytes), AnyTime,

@@ -16,9 +16,10 @@ use std::collections::BTreeMap;
 use ringmq_protocol::offset::Position;
 
 use self::ahead::Ahead;
+pub use self::chunks::Block;
 use self::chunks::Chunks;
 use self::runs::Runs;
-use super::limits::{BLOCK, COLD_DAMAGES_MAX};
+use super::limits::{BLOCK, COLD_CHUNK, COLD_DAMAGES_MAX};
 use super::segment::{Layout, SegmentBase};
 
 /// Bytes of the log that are not what was written there: from the header of the first bad frame to the next good one, or
@@ -75,6 +76,8 @@ pub struct LogCache {
     damages: BTreeMap<u64, Damage>,
     /// Damages nobody was told about yet.
     fresh: Vec<Damage>,
+    /// Bytes whose checksums were compared since somebody asked.
+    verified: u64,
     /// How far the search for the end of a damage got, by its beginning.
     probes: BTreeMap<u64, u64>,
     /// How far down the search for a frame got, by the position it was looked for.
@@ -95,6 +98,7 @@ impl LogCache {
             runs: Runs::default(),
             damages: BTreeMap::new(),
             fresh: Vec::new(),
+            verified: 0,
             probes: BTreeMap::new(),
             backs: BTreeMap::new(),
         }
@@ -152,21 +156,20 @@ impl LogCache {
         self.ahead.failed(stretch);
     }
 
-    /// Takes bytes that were read from `from` on, where a chunk starts. They are the log's below `durable` as that was when
-    /// the read was asked for. What lies in `pinned` stays whatever else must go.
-    pub fn supply(&mut self, from: u64, bytes: &[u8], durable: Position, pinned: &[Stretch]) {
+    /// Takes bytes that were read from `from` on, where a chunk starts: a block for each chunk, the last one may be shorter. They
+    /// are the log's below `durable` as that was when the read was asked for. What lies in `pinned` stays whatever else must go.
+    pub fn supply(&mut self, from: u64, blocks: Vec<Block>, durable: Position, pinned: &[Stretch]) {
         let mut at = from;
-        while at < (from + bytes.len() as u64).min(durable.0) {
-            if at < self.start {
-                at = self.chunks.end_of(at);
-                continue;
-            }
-            let piece = &bytes[(at - from) as usize..];
+        for block in blocks {
             let end = self.chunks.end_of(at);
-            let len = (end - at).min(durable.0 - at).min(piece.len() as u64);
-            // Whatever was verified there before, it was not these bytes.
-            self.runs.cut(at, end);
-            self.chunks.put(at, &piece[..len as usize]);
+            let len = block.bytes().len() as u64;
+            assert!(len <= COLD_CHUNK, "a block is of one chunk");
+            let len = len.min(end - at).min(durable.0.saturating_sub(at));
+            if at >= self.start && len > 0 {
+                // Whatever was verified there before, it was not these bytes.
+                self.runs.cut(at, end);
+                self.chunks.put(at, block, len as usize);
+            }
             at = end;
         }
         while let Some(gone) = self.chunks.evict(pinned) {
@@ -205,6 +208,11 @@ impl LogCache {
         true
     }
 
+    /// Bytes whose checksums were compared since the last call.
+    pub fn take_verified(&mut self) -> u64 {
+        std::mem::take(&mut self.verified)
+    }
+
     /// Damages found since the last call.
     pub fn take_fresh(&mut self) -> Vec<Damage> {
         std::mem::take(&mut self.fresh)
@@ -219,6 +227,11 @@ impl LogCache {
     fn segment_of(&self, at: u64) -> SegmentBase {
         self.layout.segment_of(Position(at))
     }
+}
+
+/// Bytes that were read from where a chunk starts, copied into blocks.
+pub fn blocks(bytes: &[u8]) -> Vec<Block> {
+    bytes.chunks(COLD_CHUNK as usize).map(|bytes| Block::new(Box::<[u8]>::from(bytes))).collect()
 }
 
 impl Stretch {

@@ -129,6 +129,16 @@ pub const INDEX_PAGES_MIN: usize = 16;
 /// Entry pages read at once: a consumer of old messages goes on where he is (2,000 messages for 32 KiB).
 pub const INDEX_READ_AHEAD: u32 = 8;
 
+/// The same ahead of who goes on: 8,000 messages for 128 KiB, so that the next piece is here before the last one is used up
+/// although log reads of several MiB stand before it in line. Less where many read, as far as memory for pages goes.
+pub const INDEX_AHEAD_MAX: u32 = 32;
+
+/// The least of it.
+pub const INDEX_AHEAD_MIN: u32 = 2;
+
+/// Reads ahead in indexes that are under way, per shard.
+pub const INDEX_AHEAD_READS: usize = 16;
+
 /// Runs of sealed segments remembered per shard beyond each queue's newest one: 2 MiB.
 pub const CHAIN_RUNS_MAX: usize = 65_536;
 

@@ -80,6 +80,7 @@ pub struct Disk {
     /// Cold reads that wait for their turn.
     reads: RefCell<VecDeque<(ReadId, ReadPlan)>>,
     reading: Cell<usize>,
+    lane: reads::Lane,
     /// Writes under way; stopping waits for them.
     writing: Cell<usize>,
     pace: Pace,
@@ -112,6 +113,7 @@ impl Disk {
             zeroed: Cell::new(false),
             reads: RefCell::new(VecDeque::new()),
             reading: Cell::new(0),
+            lane: reads::Lane::default(),
             writing: Cell::new(0),
             pace: Pace::default(),
             upkeep: upkeep::Upkeep::new(next_checkpoint),
@@ -120,8 +122,10 @@ impl Disk {
     }
 
     /// Says whom to tell when something is done; once, before anything is asked for.
-    pub fn attach(&self, driver: &Rc<Driver>, hosted: &Rc<Hosted>) {
+    pub fn attach(self: &Rc<Self>, driver: &Rc<Driver>, hosted: &Rc<Hosted>) {
         *self.owner.borrow_mut() = (Rc::downgrade(driver), Rc::downgrade(hosted));
+        let serve = self.clone().serve_cold();
+        glommio::spawn_local_into(serve, self.queues.cold_reads).expect("the queue was made").detach();
     }
 
     /// Opens the segments the log goes on in after a restart, the active one and those that were prepared after it, and zeroes
@@ -160,6 +164,9 @@ impl Disk {
         }
         self.hand_over(shard);
         self.prepare_next();
+        if shard.cold.is_ready() {
+            self.lane.nudge.nudge();
+        }
         if shard.log.has_unwritten() {
             let urge = self.urge(shard, now_us);
             while let Some(plan) = shard.log.next_write(urge) {

@@ -13,6 +13,7 @@ use super::Disk;
 use crate::clock;
 use crate::driver::Hosted;
 use crate::limits;
+use crate::turn;
 
 impl Disk {
     /// Starts making the first damaged index again.
@@ -71,11 +72,11 @@ impl Disk {
                 Err(DiskError { errno }) => return Err(Failed::Unreadable(format!("errno {errno}"))),
             };
             rebuild.supply(&bytes)?;
-            glommio::yield_if_needed().await;
+            turn::give_way().await;
         }
         let mut build = rebuild.into_build();
         while !build.step() {
-            glommio::yield_if_needed().await;
+            turn::give_way().await;
         }
         let written = self.replace_file(base.index_name(), build.finish()).await;
         if written {

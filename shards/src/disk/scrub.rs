@@ -33,9 +33,10 @@ impl Disk {
     /// Reads everything that is full, round after round, until the shard is gone.
     async fn keep_scrubbing(disk: Weak<Disk>) {
         loop {
-            glommio::timer::sleep(limits::SCRUB_REST).await;
+            let Some(every) = disk.upgrade().and_then(|own| own.scrub_every()) else { return };
+            glommio::timer::sleep(limits::SCRUB_REST.min(every)).await;
             let Some(own) = disk.upgrade() else { return };
-            let due_us = clock::mono_us() + limits::SCRUB_EVERY.as_micros() as u64;
+            let begun_us = clock::mono_us();
             let directory = own.directory.clone();
             drop(own);
             // A few hundred names; no helper thread, whose answer nobody would take when the broker stops.
@@ -44,13 +45,19 @@ impl Disk {
                 // One that went away meanwhile is nobody's loss.
                 let _ = own.scrub(base).await;
             }
-            while clock::mono_us() < due_us {
-                glommio::timer::sleep(limits::SCRUB_REST).await;
-                if disk.strong_count() == 0 {
-                    return;
-                }
+            // The setting may change meanwhile.
+            while let Some(every) = disk.upgrade().and_then(|own| own.scrub_every())
+                && clock::mono_us() < begun_us + every.as_micros() as u64
+            {
+                glommio::timer::sleep(limits::SCRUB_REST.min(every)).await;
             }
         }
+    }
+
+    /// From the beginning of one round to the next; none at the end of the process.
+    fn scrub_every(&self) -> Option<Duration> {
+        let (_, hosted) = self.owner()?;
+        Some(Duration::from_secs(hosted.shard.apply(|shard| shard.metadata.settings.store.scrub_every)))
     }
 
     /// One segment and its index.
@@ -84,7 +91,8 @@ impl Disk {
     /// Says whose messages are lost, as far as the segment itself tells.
     async fn name_queues(&self, base: SegmentBase, file: &SegmentFile, found: &[Damage]) -> Result<(), DiskError> {
         let Some(mut survey) = self.survey(base) else { return Ok(()) };
-        let mut seen = Continuity::new(false);
+        // Of the first segment it is known that every queue begins in it at 0.
+        let mut seen = Continuity::new(base.0 == 0);
         while let Some(range) = survey.next_read() {
             self.pause(range.len).await;
             let read = file.read(range.offset, range.len as usize).await?;

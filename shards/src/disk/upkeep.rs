@@ -8,19 +8,22 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringmq_core::boot::Capture;
 use ringmq_core::event::DiskError;
 use ringmq_core::shard::Shard;
 use ringmq_core::store::index_file::IndexBuild;
-use ringmq_core::store::{Checkpoint, Sealed};
+use ringmq_core::store::{Checkpoint, Position, Sealed};
 
 use super::Disk;
 use crate::clock;
 use crate::driver::Hosted;
 use crate::limits;
 use crate::open;
+use crate::turn;
 
-/// A checkpoint, and the index of the active segment so far, which is written after it.
-type Captured = (Checkpoint, Option<IndexBuild>);
+/// A checkpoint that was taken, what must be durable before it is written, and the index of the active segment so far, which is
+/// written after it.
+type Captured = (Checkpoint, Position, Option<IndexBuild>);
 
 /// The state of a shard's upkeep.
 #[derive(Debug)]
@@ -37,7 +40,9 @@ pub struct Upkeep {
     next_checkpoint: Cell<u64>,
     /// End of the log at the last checkpoint, and when that was; `None` before the first look.
     last: Cell<Option<(u64, u64)>>,
-    /// A checkpoint that waits until all it covers is durable.
+    /// A checkpoint is being taken, a step at a time.
+    taking: Cell<bool>,
+    /// One that waits until all it tells of is durable.
     captured: RefCell<Option<Captured>>,
     writing: Cell<bool>,
     /// A file could not be written, which was said.
@@ -55,6 +60,7 @@ impl Upkeep {
             repair_after_us: Cell::new(0),
             next_checkpoint: Cell::new(next_checkpoint),
             last: Cell::new(None),
+            taking: Cell::new(false),
             captured: RefCell::new(None),
             writing: Cell::new(false),
             complained: Cell::new(false),
@@ -101,7 +107,7 @@ impl Disk {
         let mut step = |shard: &mut Shard| build.step(&mut shard.queues, &mut shard.index);
         while !hosted.shard.apply(&mut step) {
             // Each step takes a fifth of a millisecond; requests come in between.
-            glommio::yield_if_needed().await;
+            turn::give_way().await;
         }
         let (name, base) = (build.file_name(), build.base());
         let whole = name == base.index_name();
@@ -119,7 +125,7 @@ impl Disk {
     }
 
     fn pull_checkpoint(self: &Rc<Self>, shard: &Shard, now_us: u64) {
-        let Upkeep { last, captured, writing, .. } = &self.upkeep;
+        let Upkeep { last, taking, captured, writing, .. } = &self.upkeep;
         let (last_end, last_us) = last.get().unwrap_or_else(|| {
             let first = (shard.log.durable().0, now_us);
             last.set(Some(first));
@@ -130,13 +136,15 @@ impl Disk {
         let rested = |rest: Duration| now_us - last_us >= rest.as_micros() as u64;
         let is_due = grown >= limits::CHECKPOINT_BYTES && rested(limits::CHECKPOINT_REST)
             || shard.log.wants_checkpoint() && rested(limits::RELEASE_REST);
-        if is_due && captured.is_none() && !writing.get() && shard.log.fault().is_none() {
+        if is_due && !taking.get() && captured.is_none() && !writing.get() && shard.log.fault().is_none() {
             last.set(Some((shard.log.appended().0, now_us)));
-            let checkpoint = shard.checkpoint(clock::now(), self.next_checkpoint());
-            *captured = Some((checkpoint, IndexBuild::partial(&shard.log)));
+            taking.set(true);
+            let capture = shard.begin_checkpoint(clock::now(), self.next_checkpoint());
+            let take = self.clone().take_checkpoint(capture, IndexBuild::partial(&shard.log));
+            glommio::spawn_local_into(take, self.queues.preparing).expect("the queue was made").detach();
         }
-        if captured.as_ref().is_some_and(|(checkpoint, _)| checkpoint.covered <= shard.log.durable())
-            && let Some((checkpoint, partial)) = captured.take()
+        if captured.as_ref().is_some_and(|(_, told, _)| *told <= shard.log.durable())
+            && let Some((checkpoint, _, partial)) = captured.take()
         {
             writing.set(true);
             let disk = self.clone();
@@ -157,6 +165,19 @@ impl Disk {
         }
     }
 
+    async fn take_checkpoint(self: Rc<Self>, mut capture: Capture, partial: Option<IndexBuild>) {
+        while let Some((driver, hosted)) = self.owner() {
+            if hosted.shard.apply(|shard| capture.step(shard)) {
+                let (checkpoint, told) = hosted.shard.apply(|shard| capture.finish(shard));
+                *self.upkeep.captured.borrow_mut() = Some((checkpoint, told, partial));
+                driver.turn.nudge();
+                break;
+            }
+            turn::give_way().await;
+        }
+        self.upkeep.taking.set(false);
+    }
+
     /// Sequence number for a checkpoint; each is given out once.
     pub fn next_checkpoint(&self) -> u64 {
         let sequence = self.upkeep.next_checkpoint.get();
@@ -166,7 +187,7 @@ impl Disk {
 
     /// Whether no checkpoint is being written.
     pub fn is_kept_up(&self) -> bool {
-        !self.upkeep.writing.get()
+        !self.upkeep.writing.get() && !self.upkeep.taking.get()
     }
 
     /// Writes a checkpoint; all it covers is durable. Returns whether it is on the disk.

@@ -9,6 +9,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -22,6 +25,8 @@ pub struct Process {
     pub ports: Ports,
     /// What it said until it was ready.
     pub greeting: String,
+    /// Its log, if somebody listens to it.
+    log: Option<Receiver<String>>,
 }
 
 /// How a process ended.
@@ -53,15 +58,40 @@ impl Process {
     /// # Errors
     /// How it ended.
     pub fn try_start(root: &Path, ports: Ports, settings: &[&str]) -> Result<Process, Stopped> {
-        let mut command = Command::new(binary("mqbroker"));
-        command.arg("-s").arg(format!("storePathRootDir={}", root.display()));
-        command.arg("-s").arg("brokerName=broker-e2e");
-        command.arg("-s").arg(format!("listenPort={}", ports.broker));
-        command.arg("-s").arg(format!("namesrvListenPort={}", ports.name_server));
-        for setting in settings {
-            command.arg("-s").arg(setting);
+        // Log lines go where the test's own output goes.
+        Self::greeted(broker(root, ports, settings), ports, Stdio::inherit())
+    }
+
+    /// As [`Process::start`], for a test that waits for lines of the broker's log.
+    ///
+    /// # Panics
+    /// When it ends before it serves.
+    pub fn start_heard(root: &Path, ports: Ports, settings: &[&str]) -> Process {
+        let mut process = match Self::greeted(broker(root, ports, settings), ports, Stdio::piped()) {
+            Ok(process) => process,
+            Err(stopped) => panic!("the broker did not start: {stopped:?}"),
+        };
+        let (said, log) = channel();
+        let lines = BufReader::new(process.child.stderr.take().expect("it is piped")).lines();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| said.send(line)));
+        process.log = Some(log);
+        process
+    }
+
+    /// The next line of its log with all of these words in it.
+    ///
+    /// # Panics
+    /// When a minute passes without one, or it is nobody's to hear; with the lines there were.
+    pub fn hear(&self, words: &[&str]) -> String {
+        let log = self.log.as_ref().expect("started to be heard");
+        let (deadline, mut others) = (Instant::now() + Duration::from_secs(60), Vec::new());
+        loop {
+            match log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if words.iter().all(|word| line.contains(word)) => return line,
+                Ok(line) => others.push(line),
+                Err(_) => panic!("no line with {words:?} among {others:#?}"),
+            }
         }
-        Self::greeted(command, ports)
     }
 
     /// Starts a standalone name server and waits until it serves.
@@ -72,17 +102,16 @@ impl Process {
         let mut command = Command::new(binary("mqnamesrv"));
         command.arg("-s").arg(format!("listenPort={}", ports.name_server));
         command.arg("-s").arg(format!("kvConfigPath={}", root.join("kvConfig.json").display()));
-        match Self::greeted(command, ports) {
+        match Self::greeted(command, ports, Stdio::inherit()) {
             Ok(process) => process,
             Err(stopped) => panic!("the name server did not start: {stopped:?}"),
         }
     }
 
-    fn greeted(mut command: Command, ports: Ports) -> Result<Process, Stopped> {
-        // Log lines go where the test's own output goes.
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    fn greeted(mut command: Command, ports: Ports, log: Stdio) -> Result<Process, Stopped> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let child = command.spawn().expect("the binary was built");
-        let mut process = Process { child, ports, greeting: String::new() };
+        let mut process = Process { child, ports, greeting: String::new(), log: None };
         let mut lines = BufReader::new(process.child.stdout.take().expect("it is piped"));
         let greeting = &mut process.greeting;
         loop {
@@ -129,6 +158,18 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn broker(root: &Path, ports: Ports, settings: &[&str]) -> Command {
+    let mut command = Command::new(binary("mqbroker"));
+    command.arg("-s").arg(format!("storePathRootDir={}", root.display()));
+    command.arg("-s").arg("brokerName=broker-e2e");
+    command.arg("-s").arg(format!("listenPort={}", ports.broker));
+    command.arg("-s").arg(format!("namesrvListenPort={}", ports.name_server));
+    for setting in settings {
+        command.arg("-s").arg(setting);
+    }
+    command
 }
 
 /// Runs a binary to its end.

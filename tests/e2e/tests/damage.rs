@@ -95,6 +95,43 @@ fn every_damaged_file_is_named_and_consumers_get_on() {
     assert_eq!(broker.stop().code, Some(0));
 }
 
+#[test]
+fn an_index_that_says_something_else_than_its_log_is_named() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    filled(dir.path(), Ports::free());
+    filled(other.path(), Ports::free());
+    let index = file(dir.path(), ".index");
+    // Whole and of the right place, but of other messages: these were stored later.
+    fs::copy(file(other.path(), ".index"), &index).unwrap();
+    let (code, said) = check(dir.path());
+    assert_eq!(code, Some(1), "{said}");
+    let name = index.file_name().unwrap().to_str().unwrap();
+    assert!(said.contains(name) && said.contains("does not say what the log says"), "{said}");
+}
+
+#[test]
+fn the_scrub_of_a_running_broker_names_what_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = Ports::free();
+    filled(dir.path(), ports);
+    let [log, index] = [".log", ".index"].map(|ending| file(dir.path(), ending));
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let _stays = flip(&log, 40_000);
+    let _until_it_is_made_again = flip(&index, 300);
+    let settings = [&SETTINGS[..], &["scrubEvery=1", "scrubRate=1g"]].concat();
+    let broker = Process::start_heard(dir.path(), ports, &settings);
+    // In the order in which it reads: the index, then its segment. Nobody asked for a message.
+    broker.hear(&["scrub", &name(&index), "damaged"]);
+    let lost = broker.hear(&["scrub", &name(&log), "lost are"]);
+    let (_, range) = lost.split_once(" bytes ").expect("it says where");
+    let (from, rest) = range.split_once("..").expect("from where to where");
+    let to: u64 = rest.split_once(':').expect("then who").0.parse().expect("a number");
+    assert!((from.parse::<u64>().expect("a number")..to).contains(&40_000), "{lost}");
+    assert!(lost.contains(&format!("{TOPIC}-0 offset")), "{lost}");
+    broker.hear(&[&name(&log), "is damaged: its checksum is wrong"]);
+    assert_eq!(broker.stop().code, Some(0));
+}
+
 /// Reads everything; gives how many messages the broker led past.
 fn consume(client: &mut Client) -> i64 {
     let (mut offset, mut lost) = (0, 0);

@@ -3,9 +3,7 @@
 //! Owns the readers it can tell apart and how far ahead of each is read. Never reads.
 
 use super::Stretch;
-use crate::store::limits::{
-    COLD_AHEAD_MAX, COLD_AHEAD_MIN, COLD_GATHER, COLD_READ_MAX, COLD_STREAM_IDLE, COLD_STREAMS,
-};
+use crate::store::limits::{COLD_AHEAD_MAX, COLD_AHEAD_MIN, COLD_GATHER, COLD_STREAM_IDLE, COLD_STREAMS};
 
 /// Someone who reads in order.
 #[derive(Debug, Clone, Copy)]
@@ -61,18 +59,26 @@ impl Ahead {
         self.streams.retain(|stream| !stretch.meets(&Stretch { from: stream.at, to: stream.at + COLD_AHEAD_MAX }));
     }
 
-    /// What should be here. Of several who read the same part of the log the last one is helped most, for the bytes he reads
-    /// are there for those in front until he has caught up; were they all helped alike, each would read everything by himself.
+    /// What should be here. Of several who read the same part of the log only the last one is helped, until he has caught up:
+    /// from then on what is read is there for all of them. Were they all helped, each would read everything by himself, as
+    /// far apart as they are, and the disk would be read as often as there are readers.
     pub(super) fn wanted(&self) -> impl Iterator<Item = Stretch> {
-        let active = |stream: &&Stream| stream.window > 0 && self.uses - stream.used < COLD_STREAM_IDLE;
-        let all = self.streams.iter().filter(active);
-        let share = self.room / all.clone().count().max(1) as u64;
+        let all = self.streams.iter().filter(|stream| self.is_active(stream));
+        let share = self.room / all.clone().filter(|stream| !self.is_in_front(stream)).count().max(1) as u64;
         all.map(move |stream| {
-            let behind = stream.at.saturating_sub(COLD_GATHER)..stream.at;
-            let in_front = self.streams.iter().filter(active).any(|other| behind.contains(&other.at));
-            let window = if in_front { COLD_READ_MAX.min(stream.window) } else { stream.window };
-            Stretch { from: stream.at, to: stream.at + window.min(share) }
+            let window = if self.is_in_front(stream) { 0 } else { stream.window.min(share) };
+            Stretch { from: stream.at, to: stream.at + window }
         })
+    }
+
+    fn is_active(&self, stream: &Stream) -> bool {
+        stream.window > 0 && self.uses - stream.used < COLD_STREAM_IDLE
+    }
+
+    /// Whether another one reads the same part of the log behind him.
+    fn is_in_front(&self, stream: &Stream) -> bool {
+        let behind = stream.at.saturating_sub(COLD_GATHER)..stream.at;
+        self.streams.iter().any(|other| behind.contains(&other.at) && self.is_active(other))
     }
 }
 
@@ -96,7 +102,7 @@ mod tests {
             let mut wanted = ahead.wanted().filter(|wanted| wanted.from == chunk(n).to);
             wanted.next().map(|wanted| wanted.to - wanted.from)
         };
-        assert_eq!((ahead_of(&ahead, 27), ahead_of(&ahead, 207)), (Some(COLD_AHEAD_MAX), Some(COLD_READ_MAX)));
+        assert_eq!((ahead_of(&ahead, 27), ahead_of(&ahead, 207)), (Some(COLD_AHEAD_MAX), Some(0)));
         for n in 28..208 {
             ahead.used(chunk(n));
         }

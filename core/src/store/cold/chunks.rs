@@ -6,12 +6,33 @@
 use std::collections::BTreeMap;
 
 use super::Stretch;
-use crate::store::limits::{BLOCK, COLD_BUDGET, COLD_CHUNK, COLD_READ_MAX};
+use crate::store::limits::{BLOCK, COLD_BUDGET, COLD_CHUNK};
 use crate::store::segment::Layout;
 use ringmq_protocol::offset::Position;
 
+/// Bytes that were read, in whatever memory the disk put them.
+pub struct Block(Box<dyn AsRef<[u8]>>);
+
+impl Block {
+    /// Keeps that memory until the bytes are not needed any more.
+    pub fn new(bytes: impl AsRef<[u8]> + 'static) -> Self {
+        Block(Box::new(bytes))
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.bytes().len())
+    }
+}
+
 struct Chunk {
-    bytes: Box<[u8]>,
+    bytes: Block,
     /// Bytes of it that are the log's.
     len: usize,
     used: u64,
@@ -21,7 +42,6 @@ struct Chunk {
 pub(super) struct Chunks {
     layout: Layout,
     held: BTreeMap<u64, Chunk>,
-    spare: Vec<Box<[u8]>>,
     budget: usize,
     uses: u64,
     /// The chunk that was used last.
@@ -31,7 +51,7 @@ pub(super) struct Chunks {
 impl Chunks {
     pub(super) fn new(layout: Layout) -> Self {
         let budget = (COLD_BUDGET / COLD_CHUNK) as usize;
-        Chunks { layout, held: BTreeMap::new(), spare: Vec::new(), budget, uses: 0, last: u64::MAX }
+        Chunks { layout, held: BTreeMap::new(), budget, uses: 0, last: u64::MAX }
     }
 
     /// Bytes it is meant to hold.
@@ -41,7 +61,7 @@ impl Chunks {
 
     /// Bytes of memory held.
     pub(super) fn memory(&self) -> u64 {
-        (self.held.len() + self.spare.len()) as u64 * COLD_CHUNK
+        self.held.len() as u64 * COLD_CHUNK
     }
 
     /// Where the chunk of a position begins.
@@ -72,13 +92,13 @@ impl Chunks {
     /// The bytes from `at` to the end of its chunk, as far as they are here.
     pub(super) fn rest(&self, at: u64) -> Option<&[u8]> {
         let (start, chunk) = self.held.range(..=at).next_back()?;
-        chunk.bytes[..chunk.len].get((at - start) as usize..).filter(|rest| !rest.is_empty())
+        chunk.bytes.bytes()[..chunk.len].get((at - start) as usize..).filter(|rest| !rest.is_empty())
     }
 
     /// The bytes from the beginning of its chunk up to `at`, that one included.
     pub(super) fn front(&self, at: u64) -> Option<(u64, &[u8])> {
         let (start, chunk) = self.held.range(..=at).next_back()?;
-        Some((*start, chunk.bytes[..chunk.len].get(..=(at - start) as usize)?))
+        Some((*start, chunk.bytes.bytes()[..chunk.len].get(..=(at - start) as usize)?))
     }
 
     /// The first position of `from..to` that is not here.
@@ -140,14 +160,12 @@ impl Chunks {
         found
     }
 
-    /// Takes the bytes of the chunk that begins at `start`.
-    pub(super) fn put(&mut self, start: u64, bytes: &[u8]) {
+    /// Takes the bytes of the chunk that begins at `start`, of which `len` are the log's.
+    pub(super) fn put(&mut self, start: u64, bytes: Block, len: usize) {
         debug_assert_eq!(start, self.start_of(start));
-        let old = self.held.remove(&start).map(|chunk| chunk.bytes);
-        let mut room = old.or_else(|| self.spare.pop()).unwrap_or_else(|| vec![0; COLD_CHUNK as usize].into());
-        room[..bytes.len()].copy_from_slice(bytes);
+        assert!(len <= bytes.bytes().len());
         self.uses += 1;
-        self.held.insert(start, Chunk { bytes: room, len: bytes.len(), used: self.uses });
+        self.held.insert(start, Chunk { bytes, len, used: self.uses });
     }
 
     /// Gives up the chunk that was used longest ago, if there are too many.
@@ -171,20 +189,13 @@ impl Chunks {
     }
 
     fn remove(&mut self, start: u64) -> Stretch {
-        let chunk = self.held.remove(&start).expect("it was just found");
-        // A few are kept for the next read: fresh memory costs a page fault per 4 KiB.
-        if self.spare.len() < (COLD_READ_MAX / COLD_CHUNK) as usize {
-            self.spare.push(chunk.bytes);
-        }
+        self.held.remove(&start).expect("it was just found");
         Stretch { from: start, to: self.end_of(start) }
     }
 }
 
 impl std::fmt::Debug for Chunks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chunks")
-            .field("held", &self.held.len())
-            .field("spare", &self.spare.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Chunks").field("held", &self.held.len()).finish_non_exhaustive()
     }
 }

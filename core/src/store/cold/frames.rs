@@ -110,6 +110,7 @@ impl LogCache {
         if self.chunks.first_gap(at, end).is_some() {
             return Err(Missing(Stretch { from: at, to: end }));
         }
+        self.verified += end - at;
         if !frame.verify_pieces(self.seed, self.chunks.pieces(at, end)) {
             return Ok(Taken::Nothing);
         }

@@ -70,7 +70,7 @@ impl World {
             let base = self.log.layout().segment_of(Position(stretch.from)).0;
             let file = &self.segments[&base][(stretch.from - base) as usize..];
             let len = (stretch.blocks() as usize).min(file.len());
-            cache.supply(stretch.from, &file[..len], self.log.durable(), &[need]);
+            cache.supply(stretch.from, blocks(&file[..len]), self.log.durable(), &[need]);
         }
     }
 

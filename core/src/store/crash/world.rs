@@ -403,7 +403,7 @@ impl World {
             let decode =
                 |bytes: &[u8]| index_file::IndexFile::decode(bytes, self.log.layout(), base).expect("just made");
             let written = self.written_indexes.get(&base.0).map(|written| decode(written));
-            if written.is_some_and(|written| !written.says_the_same(&decode(&bytes))) {
+            if written.is_some_and(|written| !written.says_the_same(&decode(&bytes), SegmentBase(start))) {
                 return Err(format!("the index of {base:?} was made again differently"));
             }
             disk.indexes.insert(base.0, bytes);

@@ -313,12 +313,13 @@ impl IndexFile {
     }
 
     /// Whether an index made again from the segment says the same as this one. Only the way back of a queue that was
-    /// dropped since may be missing here: nobody walks it any more.
-    pub fn says_the_same(&self, again: &IndexFile) -> bool {
+    /// dropped since may be missing here: nobody walks it any more; and one that leads below `start`, where the log begins now.
+    pub fn says_the_same(&self, again: &IndexFile, start: SegmentBase) -> bool {
         let heads = self.directory.rows().zip(again.directory.rows()).all(|(row, other)| {
             let (Some(head), Some(again)) = (self.head(&row), again.head(&other)) else { return false };
             let same = Head { before: again.before, ..head } == again;
-            same && (head.before.is_none() || head.before == again.before)
+            let before = head.before.filter(|before| before.base >= start);
+            same && (before.is_none() || before == again.before)
         });
         let entries = self.directory.rows().all(|row| match (self.entries(&row), again.entries(&row)) {
             (Some(own), Some(other)) => own.eq(other),

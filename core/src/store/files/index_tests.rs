@@ -10,7 +10,7 @@ use crate::store::index::cold::{Absent, Miss};
 use crate::store::limits::{INDEX_PAGES_MIN, SEGMENT_MIN};
 use crate::store::range::{RangeOf, ReadRange};
 use crate::store::segment::{Active, Layout, Sealed, SegmentBase};
-use crate::store::{Entry, KeyIndex, Position, QueueTable};
+use crate::store::{Entry, KeyIndex, Position, QueueTable, Supplied};
 
 fn layout() -> Layout {
     Layout::new(ShardId(1), SEGMENT_MIN).expect("a good size")
@@ -189,6 +189,34 @@ fn what_is_missed_is_said_once() {
     assert_eq!(stored.queues.take_miss(), Some(Miss::Damaged(wanted.base)), "what cannot be read is to be made again");
     stored.queues.repaired(wanted.base);
     assert_eq!(stored.look(|table| table.look(slot, 0)).map(|(entry, _)| entry), Some(sent[0].entry));
+}
+
+#[test]
+fn who_reads_in_order_misses_only_the_first_page() {
+    let sent = sent(&(0..20_000u32).map(|n| (0, 1, (n % 40) as u8)).collect::<Vec<_>>());
+    let mut stored = store(&sent, SEGMENTS);
+    stored.queues.set_page_limit(64);
+    let slot = stored.queues.find("a", 0).expect("it was opened");
+    let end = stored.queues[slot].resident_from();
+    stored.look(|table| table.exact_min(slot));
+    stored.look(|table| table.look(slot, 0));
+    let Stored { queues, files, .. } = &mut stored;
+    let (mut next, mut entries, mut misses, mut ahead) = (0, Vec::new(), 0, 0);
+    while next < end {
+        match queues.entries_from(slot, next, 32, &mut entries) {
+            Ok(()) => next += entries.len() as u64,
+            Err(Absent) => {
+                let Some(Miss::Pages(wanted)) = queues.take_miss() else { panic!("nothing is damaged") };
+                assert_eq!(queues.supply(&wanted, Some(&read(files, &wanted.range()))), Supplied::Again);
+                misses += 1;
+            }
+        }
+        if let Some(wanted) = queues.take_ahead() {
+            assert_eq!(queues.supply(&wanted, Some(&read(files, &wanted.range()))), Supplied::Again);
+            ahead += 1;
+        }
+    }
+    assert!(misses <= 1 && ahead > 3, "{misses} misses, {ahead} pieces ahead of {end} messages");
 }
 
 #[test]

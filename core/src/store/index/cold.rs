@@ -8,6 +8,7 @@
 use crate::store::files::index_file::{Header, PAGE_UNITS, RUNS_PAGE, UNIT, entry_of};
 use crate::store::files::index_page::PAGE;
 use crate::store::index::consume_queue::{ConsumeQueue, Entry};
+use crate::store::index::pages::PageCache;
 use crate::store::index::queue_table::{QueueSlot, QueueTable};
 use crate::store::index::runs::{HEAD_UNITS, Head, RunRef};
 use crate::store::limits::INDEX_READ_AHEAD;
@@ -34,6 +35,8 @@ pub struct Wanted {
     pub base: SegmentBase,
     pub page: u32,
     pub count: u32,
+    /// Nobody asked for them yet.
+    ahead: bool,
     /// What is gone on with as soon as they are there.
     walk: Option<(QueueSlot, Toward)>,
 }
@@ -41,7 +44,12 @@ pub struct Wanted {
 impl Wanted {
     /// Pages that nothing but the asker goes on with.
     pub(crate) fn pages(base: SegmentBase, page: u32, count: u32) -> Self {
-        Wanted { base, page, count, walk: None }
+        Wanted { base, page, count, ahead: false, walk: None }
+    }
+
+    /// Whether the first of what `other` wants is among them.
+    pub(crate) fn begins(&self, other: &Wanted) -> bool {
+        self.base == other.base && (self.page..self.page + self.count).contains(&other.page)
     }
 
     /// Where they lie.
@@ -100,16 +108,33 @@ impl QueueTable {
 
     /// Takes what was read for `wanted`; `None` if it could not be.
     pub fn supply(&mut self, wanted: &Wanted, bytes: Option<&[u8]>) -> Supplied {
-        let Wanted { base, page, count, walk } = *wanted;
-        if base.0 < self.start {
-            // It expired meanwhile, which asking again will find.
-            return Supplied::Again;
-        }
-        if !bytes.is_some_and(|bytes| self.pages.put(base, page, bytes, count)) {
-            self.note_damaged(base);
+        if !self.take_pages(wanted, bytes) {
             return Supplied::Damaged;
         }
-        let Some((slot, toward)) = walk else { return Supplied::Again };
+        self.go_on(wanted)
+    }
+
+    /// Takes pages that were read, whoever wanted them; `false` if they could not be read or are not what was written.
+    pub(crate) fn take_pages(&mut self, wanted: &Wanted, bytes: Option<&[u8]>) -> bool {
+        let Wanted { base, page, count, ahead, walk: _ } = *wanted;
+        if base.0 < self.start {
+            // It expired meanwhile, which asking again will find.
+            return true;
+        }
+        let put = if ahead { PageCache::put_ahead } else { PageCache::put };
+        let taken = bytes.is_some_and(|bytes| put(&mut self.pages, base, page, bytes, count));
+        if !taken {
+            self.note_damaged(base);
+        }
+        taken
+    }
+
+    /// Goes on for one who wanted pages that were taken.
+    pub(crate) fn go_on(&mut self, wanted: &Wanted) -> Supplied {
+        if wanted.base.0 < self.start {
+            return Supplied::Again;
+        }
+        let Some((slot, toward)) = wanted.walk else { return Supplied::Again };
         if self.get(slot).is_none() || self.walk(slot, toward).is_ok() {
             return Supplied::Again;
         }
@@ -159,6 +184,37 @@ impl QueueTable {
         self.pages.missed.get()
     }
 
+    /// Whether somebody reads in order and will want more pages soon.
+    #[inline]
+    pub fn wants_ahead(&self) -> bool {
+        self.ahead.is_some()
+    }
+
+    /// Those pages, once.
+    pub fn take_ahead(&mut self) -> Option<Wanted> {
+        self.ahead.take().filter(|wanted| !self.damaged.contains(&wanted.base))
+    }
+
+    /// Notes what follows behind a page of a run: the next pages of it that are not here, or the first ones of the next run.
+    #[cold]
+    fn note_ahead(&mut self, slot: QueueSlot, run: &RunRef, page: u32) {
+        let pages_of = |run: &RunRef| {
+            let first = run.unit + HEAD_UNITS;
+            (RUNS_PAGE + first / PAGE_UNITS, RUNS_PAGE + (first + run.count - 1) / PAGE_UNITS)
+        };
+        let absent = |run: &RunRef, from: u32| {
+            let (first, last) = pages_of(run);
+            let page = (from.max(first)..=last).find(|page| !self.pages.keeps(run.base, *page))?;
+            let count = (last - page + 1).min(self.pages.window());
+            Some(Wanted { base: run.base, page, count, ahead: true, walk: None })
+        };
+        let in_run = absent(run, page + 1);
+        self.ahead = in_run.or_else(|| {
+            let newest = self.get(slot)?.newest_run()?;
+            absent(&self.chains.after(slot, run, newest)?, 0)
+        });
+    }
+
     /// Notes that pages are missing.
     #[cold]
     pub(super) fn missing(&mut self, wanted: Wanted) -> Absent {
@@ -180,7 +236,7 @@ impl QueueTable {
             let Some(found) = self.unit(run.base, unit) else {
                 let page = RUNS_PAGE + run.unit / PAGE_UNITS;
                 let last = RUNS_PAGE + (run.unit + HEAD_UNITS - 1) / PAGE_UNITS;
-                let wanted = Wanted { base: run.base, page, count: last - page + 1, walk: Some(walk) };
+                let wanted = Wanted { walk: Some(walk), ..Wanted::pages(run.base, page, last - page + 1) };
                 return Err(self.missing(wanted));
             };
             *place = *found;
@@ -294,7 +350,7 @@ impl QueueTable {
         let (mut next, mut missed) = (from, None);
         while next < end && missed.is_none() {
             let Some(run) = self.run_with(slot, next)? else { break };
-            missed = self.take_entries(&run, &mut next, end, out);
+            missed = self.take_entries(slot, &run, &mut next, end, out);
             // What is known of runs beyond the first one is used, what is not is asked for when it is the first.
             if missed.is_none() && next < end && next >= self[slot].resident_from() {
                 out.extend(self[slot].entries(next, (end - next) as usize));
@@ -308,15 +364,26 @@ impl QueueTable {
     }
 
     /// Takes the entries of a run from `next` on, up to `end`, as far as their pages are in memory; the run if they are not.
-    fn take_entries(&self, run: &RunRef, next: &mut u64, end: u64, out: &mut Vec<(u64, Entry)>) -> Option<RunRef> {
+    fn take_entries(
+        &mut self,
+        slot: QueueSlot,
+        run: &RunRef,
+        next: &mut u64,
+        end: u64,
+        out: &mut Vec<(u64, Entry)>,
+    ) -> Option<RunRef> {
         let end = run.end().min(end);
         while *next < end {
             let unit = run.unit + HEAD_UNITS + (*next - run.first) as u32;
-            let Some(content) = self.pages.get(run.base, RUNS_PAGE + unit / PAGE_UNITS) else { return Some(*run) };
+            let page = RUNS_PAGE + unit / PAGE_UNITS;
+            let Some((content, marked)) = self.pages.pass(run.base, page) else { return Some(*run) };
             let units = &content.as_chunks::<UNIT>().0[(unit % PAGE_UNITS) as usize..];
             for unit in units.iter().take((end - *next) as usize) {
                 out.push((*next, entry_of(unit, run.base).0));
                 *next += 1;
+            }
+            if marked {
+                self.note_ahead(slot, run, page);
             }
         }
         None

@@ -1,13 +1,15 @@
 //! Pages of index files that were read lately.
 //!
 //! Owns their verified content, a bounded number of them; those not used for the longest time leave (one turn of a clock
-//! hand). Never reads: whoever misses a page says so, and it is put in when it came.
+//! hand). Owns how much is read ahead of who reads in order: a marked page is one at which the next piece should be asked for,
+//! and the pieces shrink when they have to leave before anybody came to them. Never reads: whoever misses a page says so, and
+//! it is put in when it came.
 
 use std::cell::Cell;
 
 use crate::map::Map;
 use crate::store::files::index_page::{CONTENT, PAGE, verified};
-use crate::store::limits::{INDEX_PAGES_DEFAULT, INDEX_PAGES_MIN};
+use crate::store::limits::{INDEX_AHEAD_MAX, INDEX_AHEAD_MIN, INDEX_PAGES_DEFAULT, INDEX_PAGES_MIN};
 use crate::store::segment::SegmentBase;
 
 /// What a page is found by.
@@ -20,6 +22,8 @@ pub struct PageCache {
     places: Vec<Place>,
     hand: usize,
     limit: usize,
+    /// Pages read ahead at once.
+    window: u32,
     /// Pages asked for and not there, since the start.
     pub missed: Cell<u64>,
 }
@@ -30,12 +34,16 @@ struct Place {
     content: Box<[u8; CONTENT]>,
     /// Used since the hand passed.
     used: Cell<bool>,
+    /// Nobody came to it since it was read ahead.
+    early: Cell<bool>,
+    /// Who comes here wants what follows.
+    mark: Cell<bool>,
 }
 
 impl Default for PageCache {
     fn default() -> Self {
         let (at, places) = (Map::default(), Vec::new());
-        PageCache { at, places, hand: 0, limit: INDEX_PAGES_DEFAULT, missed: Cell::new(0) }
+        PageCache { at, places, hand: 0, limit: INDEX_PAGES_DEFAULT, window: INDEX_AHEAD_MAX, missed: Cell::new(0) }
     }
 }
 
@@ -52,36 +60,78 @@ impl PageCache {
     /// A page's content.
     #[inline]
     pub fn get(&self, base: SegmentBase, page: u32) -> Option<&[u8; CONTENT]> {
+        self.place(base, page).map(|place| &*place.content)
+    }
+
+    fn place(&self, base: SegmentBase, page: u32) -> Option<&Place> {
         let Some(at) = self.at.get(&(base.0, page)) else {
             self.missed.set(self.missed.get() + 1);
             return None;
         };
         let place = &self.places[*at as usize];
         place.used.set(true);
-        Some(&place.content)
+        place.early.set(false);
+        Some(place)
+    }
+
+    /// The same for who reads in order, and whether what follows should be asked for now: that is said once.
+    #[inline]
+    pub fn pass(&self, base: SegmentBase, page: u32) -> Option<(&[u8; CONTENT], bool)> {
+        self.place(base, page).map(|place| (&*place.content, place.mark.take()))
+    }
+
+    /// Whether a page is here; if so, it will be wanted soon.
+    pub fn keeps(&self, base: SegmentBase, page: u32) -> bool {
+        let place = self.at.get(&(base.0, page)).map(|at| &self.places[*at as usize]);
+        place.is_some_and(|place| {
+            place.used.set(true);
+            true
+        })
+    }
+
+    /// How many pages should be read ahead at once.
+    pub fn window(&self) -> u32 {
+        self.window.min(self.limit as u32 / 2)
     }
 
     /// Takes pages that were read, from number `page` on. `false` if one of them is not what was written.
     #[must_use]
     pub fn put(&mut self, base: SegmentBase, page: u32, bytes: &[u8], count: u32) -> bool {
+        self.put_all(base, page, bytes, count, false)
+    }
+
+    /// The same for pages that were read before anybody asked for them.
+    #[must_use]
+    pub fn put_ahead(&mut self, base: SegmentBase, page: u32, bytes: &[u8], count: u32) -> bool {
+        self.window = (self.window + 1).min(INDEX_AHEAD_MAX);
+        self.put_all(base, page, bytes, count, true)
+    }
+
+    fn put_all(&mut self, base: SegmentBase, page: u32, bytes: &[u8], count: u32, early: bool) -> bool {
+        // Ahead is one piece: whoever begins it asks for the next. Who asks for the first time has to go on a little before it
+        // counts as reading in order.
+        let mark = if early { 0 } else { count / 2 };
         (0..count).all(|n| {
             let read = bytes.get(n as usize * PAGE..).and_then(|bytes| verified(bytes, base, page + n));
             let content = read.and_then(|content| <&[u8; CONTENT]>::try_from(content).ok());
             if let Some(content) = content {
-                self.put_one((base.0, page + n), content);
+                self.put_one((base.0, page + n), content, early, n == mark);
             }
             content.is_some()
         })
     }
 
-    fn put_one(&mut self, key: Key, content: &[u8; CONTENT]) {
+    fn put_one(&mut self, key: Key, content: &[u8; CONTENT], early: bool, mark: bool) {
         if let Some(at) = self.at.get(&key) {
-            *self.places[*at as usize].content = *content;
+            let place = &mut self.places[*at as usize];
+            *place.content = *content;
+            place.mark.set(mark || place.mark.get());
             return;
         }
+        let (used, early, mark) = (Cell::new(true), Cell::new(early), Cell::new(mark));
         if self.places.len() < self.limit {
             self.at.insert(key, self.places.len() as u32);
-            self.places.push(Place { key, content: Box::new(*content), used: Cell::new(true) });
+            self.places.push(Place { key, content: Box::new(*content), used, early, mark });
             return;
         }
         let mut hand = self.hand % self.places.len();
@@ -89,10 +139,13 @@ impl PageCache {
             hand = (hand + 1) % self.places.len();
         }
         let place = &mut self.places[hand];
+        if place.early.get() {
+            self.window = (self.window / 2).max(INDEX_AHEAD_MIN);
+        }
         self.at.remove(&place.key);
         self.at.insert(key, hand as u32);
-        (place.key, *place.content) = (key, *content);
-        place.used.set(true);
+        *place.content = *content;
+        (place.key, place.used, place.early, place.mark) = (key, used, early, mark);
         self.hand = hand + 1;
     }
 

@@ -9,7 +9,7 @@ use ringmq_protocol::offset::Position;
 
 use crate::map::Map;
 use crate::store::files::index_file::{Directory, Row};
-use crate::store::index::cold::Miss;
+use crate::store::index::cold::{Miss, Wanted};
 use crate::store::index::consume_queue::ConsumeQueue;
 use crate::store::index::pages::PageCache;
 use crate::store::index::runs::{Chains, RunRef};
@@ -83,6 +83,8 @@ pub struct QueueTable {
     pub(super) floors: Map<QueueSlot, u64>,
     /// What the last look at something that is not in memory missed.
     pub(super) miss: Option<Miss>,
+    /// What whoever reads in order will want next.
+    pub(super) ahead: Option<Wanted>,
     /// Times that are on disk may be guessed.
     pub(super) tired: bool,
     /// Segments whose index is not what was written.

@@ -105,6 +105,14 @@ pub struct Chains {
 }
 
 impl Chains {
+    /// The queue's run that goes on where `run` ends, if it is known; `newest` is the queue's newest one.
+    pub(crate) fn after(&self, slot: QueueSlot, run: &RunRef, newest: RunRef) -> Option<RunRef> {
+        let runs = self.of.get(&slot).map(|chain| &chain.runs);
+        let at = runs.map_or(0, |runs| runs.partition_point(|known| known.first > run.first));
+        let after = if at == 0 { Some(newest) } else { runs.and_then(|runs| runs.get(at - 1)).copied() };
+        after.filter(|after| after.first == run.end())
+    }
+
     /// The queue's older runs that are known, newest first, and whether that is all of them.
     pub(crate) fn get(&mut self, slot: QueueSlot) -> (&VecDeque<RunRef>, bool) {
         static NONE: VecDeque<RunRef> = VecDeque::new();
