@@ -113,7 +113,7 @@ async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hos
 /// It is damaged, or unreadable.
 pub fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
     let fails = |error: io::Error| disk_refused(&plan.directory, error);
-    fs::create_dir_all(&plan.directory).map_err(fails)?;
+    replace::make_directory(&plan.directory).map_err(fails)?;
     let found = list(&plan.directory).map_err(fails)?;
     outlast_writes(&plan.directory, &found.segments).map_err(fails)?;
     let damaged = |error: OpenError| {
