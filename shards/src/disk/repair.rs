@@ -77,7 +77,7 @@ impl Disk {
         while !build.step() {
             glommio::yield_if_needed().await;
         }
-        let written = self.replace_file(base.index_name(), build.finish()).await;
+        let written = self.replace_file(base.index_name(), || build.finish()).await;
         if written {
             self.open_indexes.borrow_mut().remove(&base);
             hosted.shard.apply(|shard| shard.queues.repaired(base));

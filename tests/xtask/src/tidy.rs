@@ -15,6 +15,7 @@ const EMPTY_WORDS: [&str; 8] = ["Manager", "Processor", "Helper", "Util", "Utils
 const UNSAFE_FILES: [&str; 9] = [
     "protocol/src/ext.rs",
     "protocol/src/marks.rs",
+    "shards/src/boot/heap.rs",
     "shards/src/clock.rs",
     "shards/src/disk/ring.rs",
     "shards/src/disk/segment_file.rs",
