@@ -417,7 +417,7 @@ mod tests {
         assert_eq!(Checkpoint::newest([Some(&old_file), Some(&new_file[..80])]).as_ref(), Some(&old));
         assert_eq!(Checkpoint::newest([None, Some(b"")]), None);
         assert_eq!(new.section(16), Some(&b"topics"[..]));
-        let sequences = [&old_file, &new_file[..80], &new_file[..50]].map(|file| Checkpoint::sequence_of(file));
+        let sequences = [&old_file[..], &new_file[..80], &new_file[..50]].map(Checkpoint::sequence_of);
         assert_eq!(sequences, [Some(4), Some(5), None]);
     }
 
