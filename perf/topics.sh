@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # A broker with very many topics: how fast they are made, what they cost in memory, and how long it takes to start with them.
 #
-#   perf/topics.sh [TOPICS] [QUEUES]        (default 125000 x 8: a million queues)
+#   perf/topics.sh [TOPICS] [QUEUES] [used]        (default 125000 x 8: a million queues)
 #
+# With "used" every queue gets a message before the starts are measured, and a million messages more are sent before the last
+# kill -9; routes, sends beside it and deletions are left out.
 # Needs release builds of mqbroker and perfgen. BIN names their directory, DIR an empty one for the data (removed at the end),
 # CONF further lines for broker.conf, PORT the broker's port (the name server is at PORT + 1).
 set -euo pipefail
-topics=${1:-125000} queues=${2:-8}
+topics=${1:-125000} queues=${2:-8} used=${3:-}
 bin=${BIN:-${CARGO_TARGET_DIR:-target}/release}
 dir=${DIR:-$(mktemp -d)}
 port=${PORT:-21911}
@@ -52,6 +54,24 @@ run() { "$bin/perfgen" topics "$@"; }
 start "empty"
 run create --server "127.0.0.1:$port" --topics "$topics" --queues "$queues"
 echo "after creating: $(memory)"
+if [[ $used == used ]]; then
+    run fill --server "127.0.0.1:$port" --topics "$topics" --queues "$queues"
+    echo "after a message in every queue: $(memory)"
+    stop 9
+    start "after kill -9"
+    stop TERM
+    start "after a clean stop"
+    run fill --server "127.0.0.1:$port" --topics "$topics" --queues "$queues"
+    echo "after one more: $(memory)"
+    stop 9
+    start "after kill -9"
+    grep -h "shard" "$dir/out" | tail -4
+    stop TERM
+    start "after a clean stop"
+    du -sh --apparent-size "$dir"/store/shard-*/checkpoint-*
+    stop TERM
+    exit
+fi
 stop 9
 start "after kill -9"
 stop TERM

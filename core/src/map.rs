@@ -6,8 +6,10 @@
 //! Never use std's `HashMap` in core: its seeds are random.
 
 mod named;
+mod names;
 
 pub use named::{ByName, Named};
+pub use names::Names;
 
 use std::hash::BuildHasher;
 

@@ -424,6 +424,8 @@ pub enum Work {
     Delete,
     /// GET_ROUTEINFO_BY_TOPIC.
     Routes,
+    /// One message of 100 bytes into every queue, topic after topic; --queues numbers them.
+    Fill,
 }
 
 /// Where a consumer begins.

@@ -1,4 +1,4 @@
-//! `perfgen topics`: creates, deletes or looks up very many topics, with many requests in flight.
+//! `perfgen topics`: creates, deletes or looks up very many topics, or fills their queues, with many requests in flight.
 //!
 //! Owns the loop of one connection (a window of requests over a blocking socket) and the report. What a broker's memory and
 //! start are like with that many topics is measured around it, by `perf/topics.sh`.
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use ringmq_protocol::command::Command;
-use ringmq_protocol::encode::{self, Head};
+use ringmq_protocol::encode::{self, FrameTooLarge, Head};
 use ringmq_protocol::frame::{self, Spelling};
 use ringmq_protocol::headers::namesrv::RouteHeader;
+use ringmq_protocol::headers::send::{SendHeader, ShortSendHeader};
 use ringmq_protocol::headers::topic::{CreateTopicHeader, TopicHeader};
 use ringmq_protocol::perm;
 use ringmq_protocol::request_code::RequestCode;
@@ -21,6 +22,9 @@ use crate::call;
 use crate::cli::{TopicsArgs, Work};
 use crate::report::grouped;
 use crate::tally::code_name;
+
+/// Body of a message that fills a queue, bytes.
+const FILLING: usize = 100;
 
 /// What one connection did.
 struct Done {
@@ -70,10 +74,14 @@ fn print(args: &TopicsArgs, total: &Done, seconds: f64) {
     let ms = |quantile: f64| times.value_at_quantile(quantile) as f64 / 1e3;
     let queues = match args.work {
         Work::Create => format!(", {} queues/s", grouped((rate * f64::from(args.queues)) as u64)),
-        Work::Delete | Work::Routes => String::new(),
+        Work::Delete | Work::Routes | Work::Fill => String::new(),
+    };
+    let what = match args.work {
+        Work::Fill => "messages",
+        Work::Create | Work::Delete | Work::Routes => "topics",
     };
     println!(
-        "{:?} {} topics x {} queues in {seconds:.2} s: {} topics/s{queues}; p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms; {refused} refused",
+        "{:?} {} {what}, {} queues a topic, in {seconds:.2} s: {} {what}/s{queues}; p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms; {refused} refused",
         args.work,
         grouped(*answered),
         args.queues,
@@ -87,13 +95,17 @@ fn print(args: &TopicsArgs, total: &Done, seconds: f64) {
     }
 }
 
-/// One connection's share of the topics: those whose number modulo the connections is `part`.
+/// One connection's share of the topics (queues, if they are filled): those whose number modulo the connections is `part`.
 fn connection(args: &TopicsArgs, address: SocketAddr, part: usize) -> Result<Done, String> {
     let lost = |error: std::io::Error| format!("{address}: {error}");
     let mut stream = TcpStream::connect_timeout(&address, args.timeout).map_err(lost)?;
     stream.set_read_timeout(Some(args.timeout)).map_err(lost)?;
     stream.set_nodelay(true).map_err(lost)?;
-    let mut numbers = (part..args.topics).step_by(args.connections);
+    let things = match args.work {
+        Work::Fill => args.topics * args.queues as usize,
+        Work::Create | Work::Delete | Work::Routes => args.topics,
+    };
+    let mut numbers = (part..things).step_by(args.connections);
     let mut done = Done::new();
     // When the request with this opaque left; a window of the numbering, as answers may come in any order.
     let mut sent: Vec<Instant> = Vec::new();
@@ -104,7 +116,7 @@ fn connection(args: &TopicsArgs, address: SocketAddr, part: usize) -> Result<Don
         while in_flight < args.in_flight
             && let Some(number) = numbers.next()
         {
-            request(args, args.first + number, sent.len() as i32, &mut outbox)?;
+            request(args, number, sent.len() as i32, &mut outbox)?;
             sent.push(Instant::now());
             in_flight += 1;
         }
@@ -117,7 +129,11 @@ fn connection(args: &TopicsArgs, address: SocketAddr, part: usize) -> Result<Don
 }
 
 fn request(args: &TopicsArgs, number: usize, opaque: i32, out: &mut Vec<u8>) -> Result<(), String> {
-    let name = format!("{}-{number}", args.topic);
+    let (topic, queue) = match args.work {
+        Work::Fill => (number / args.queues as usize, number % args.queues as usize),
+        Work::Create | Work::Delete | Work::Routes => (number, 0),
+    };
+    let name = format!("{}-{}", args.topic, args.first + topic);
     let topic = Text::plain(&name);
     let head = |code: RequestCode| Head::request(Spelling::Json, code.to_i32(), opaque);
     let written = match args.work {
@@ -143,8 +159,39 @@ fn request(args: &TopicsArgs, number: usize, opaque: i32, out: &mut Vec<u8>) -> 
             let header = RouteHeader { topic, accept_standard_json_only: Some(true), zone_mode: None, zone_name: None };
             encode::begin(out, &head(RequestCode::GetRouteinfoByTopic)).header(&header).finish(0)
         }
+        Work::Fill => fill(args, topic, number, queue, opaque, out),
     };
     written.map(drop).map_err(|error| error.to_string())
+}
+
+/// A message as a client sends it: with a unique key.
+fn fill(
+    args: &TopicsArgs,
+    topic: Text<'_>,
+    number: usize,
+    queue: usize,
+    opaque: i32,
+    out: &mut Vec<u8>,
+) -> Result<usize, FrameTooLarge> {
+    let properties = format!("UNIQ_KEY\u{1}{number:032X}\u{2}WAIT\u{1}true\u{2}");
+    let header = SendHeader {
+        producer_group: Text::plain("perfgen"),
+        topic,
+        default_topic: Text::plain("TBW102"),
+        default_topic_queue_nums: args.queues as i32,
+        queue_id: queue as i32,
+        sys_flag: 0,
+        born_timestamp: 1_700_000_000_000,
+        flag: 0,
+        properties: Text::plain(&properties),
+        reconsume_times: 0,
+        unit_mode: false,
+        max_reconsume_times: None,
+        batch: false,
+        broker_name: None,
+    };
+    let head = Head::request(Spelling::Json, RequestCode::SendMessageV2.to_i32(), opaque);
+    encode::begin(out, &head).header(&ShortSendHeader(header)).finish_with(&[b'x'; FILLING])
 }
 
 /// Waits for answers; how many came.

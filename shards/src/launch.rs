@@ -17,7 +17,7 @@ use ringmq_core::store::{LogOptions, Superblock};
 use crate::args::{self, BrokerArgs, NamesrvArgs};
 use crate::boot::direct_io::WriteMode;
 use crate::boot::directory::DataDirectory;
-use crate::boot::{Refused, configuration, cpus, direct_io, directory, format, ports, ring};
+use crate::boot::{Refused, configuration, cpus, direct_io, directory, format, heap, ports, ring};
 use crate::executor::{self, ExecutorPlan};
 use crate::greeting::{BrokerGreeting, Greeting, NamesrvGreeting};
 use crate::limits;
@@ -46,6 +46,7 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Refused> {
     if let Some(shards) = args.reshard {
         return reshard::run(loaded, shards);
     }
+    heap::give_back_large_blocks();
     ring::probe()?;
     let network = &loaded.settings.network;
     let bind = bind_address(&network.bind_address);

@@ -7,7 +7,7 @@ mod ahead;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -19,6 +19,7 @@ use ringmq_core::event::{DiskError, ShardId};
 use ringmq_core::metadata::Metadata;
 use ringmq_core::settings::{BrokerSettings, Loaded, StoreSettings};
 use ringmq_core::store::RangeOf;
+use ringmq_core::store::checkpoint::FILE_NAMES;
 use ringmq_core::store::recovery::{Found, FoundFile, RecoveryReport};
 use ringmq_core::store::{Checkpoint, IndexBuild, LogOptions, SegmentBase};
 
@@ -115,7 +116,7 @@ async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hos
 /// It is damaged, or unreadable.
 pub fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
     let fails = |error: io::Error| disk_refused(&plan.directory, error);
-    fs::create_dir_all(&plan.directory).map_err(fails)?;
+    replace::make_directory(&plan.directory).map_err(fails)?;
     let found = list(&plan.directory).map_err(fails)?;
     outlast_writes(&plan.directory, &found.segments).map_err(fails)?;
     let damaged = |error: OpenError| {
@@ -179,9 +180,20 @@ fn list(directory: &Path) -> io::Result<Found> {
     found.segments.sort_unstable();
     found.indexes.sort_unstable();
     found.partials.sort_unstable();
-    let checkpoints = ["checkpoint-0", "checkpoint-1"].map(|name| fs::read(directory.join(name)).ok());
-    found.checkpoint = Checkpoint::newest([checkpoints[0].as_deref(), checkpoints[1].as_deref()]);
+    found.checkpoint = newest_checkpoint(directory);
     Ok(found)
+}
+
+/// The newer intact one of the two. With a million queues each has tens of megabytes, so the other one is not read.
+fn newest_checkpoint(directory: &Path) -> Option<Checkpoint> {
+    let mut found: Vec<(u64, PathBuf)> = Vec::new();
+    for path in FILE_NAMES.map(|name| directory.join(name)) {
+        let mut beginning = [0; 64];
+        let read = File::open(&path).and_then(|file| file.read_exact_at(&mut beginning, 0));
+        found.extend(read.ok().and_then(|()| Checkpoint::sequence_of(&beginning)).map(|sequence| (sequence, path)));
+    }
+    found.sort_unstable_by(|left, right| right.cmp(left));
+    found.iter().find_map(|(_, path)| Checkpoint::from_file(fs::read(path).ok()?))
 }
 
 /// Reads files for recovery.
@@ -311,12 +323,16 @@ pub async fn leave(hosted: &Hosted) {
     }
 }
 
-/// Writes a file in place of the one before, on a helper thread. The directory is not made: if it is gone, so is what the
-/// file belongs to.
+/// Writes a file in place of the one before, on a helper thread, which makes its bytes, too. The directory is not made: if it
+/// is gone, so is what the file belongs to.
 ///
 /// # Errors
 /// What the file system said.
-pub async fn replace_file(directory: PathBuf, name: String, bytes: Vec<u8>) -> Result<(), DiskError> {
-    let write = move || replace::replace(&directory, &name, &bytes);
+pub async fn replace_file(
+    directory: PathBuf,
+    name: String,
+    bytes: impl FnOnce() -> Vec<u8> + Send + 'static,
+) -> Result<(), DiskError> {
+    let write = move || replace::replace(&directory, &name, &bytes());
     glommio::executor().spawn_blocking(write).await.map_err(crate::disk::segment_file::disk_error)
 }

@@ -59,7 +59,7 @@ async fn write_file(driver: Rc<Driver>, file: FileToWrite) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Its home directory may never have been used. A failure shows when the file is written.
     let _ = std::fs::create_dir_all(&directory);
-    let result = open::replace_file(directory, name, bytes).await;
+    let result = open::replace_file(directory, name, || bytes).await;
     if let Err(DiskError { errno }) = result {
         crate::warn!("the key-value configuration could not be written to {shown} (errno {errno})");
     }

@@ -1,24 +1,15 @@
 //! A table of things that have a name, made for a million of them.
 //!
-//! Owns the rows, in the order of their making, and an index of hashes beside them: a name is stored once, growing the index
-//! reads no row, and a walk over the rows can pause at a number and go on while the table changes. Never refuses: who fills
-//! it from the network has a limit.
+//! Owns the rows, in the order of their making, and an index of hashes beside them (`names.rs`): a name is stored once, and a
+//! walk over the rows can pause at a number and go on while the table changes. Never refuses: who fills it from the network
+//! has a limit.
 
-use hashbrown::HashTable;
-
-use super::hash_parts;
+use super::names::Names;
 
 /// Something with a name that does not change while it is in a table.
 pub trait Named {
     /// The name.
     fn name(&self) -> &str;
-}
-
-/// Where a row is, behind its name's hash.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    hash: u32,
-    row: u32,
 }
 
 /// Things by name.
@@ -27,25 +18,13 @@ pub struct ByName<T> {
     /// `None` is free to be used again.
     rows: Vec<Option<T>>,
     free: Vec<u32>,
-    places: HashTable<Place>,
+    names: Names,
 }
 
 impl<T> Default for ByName<T> {
     fn default() -> Self {
-        ByName { rows: Vec::new(), free: Vec::new(), places: HashTable::new() }
+        ByName { rows: Vec::new(), free: Vec::new(), names: Names::default() }
     }
-}
-
-/// The hash that is kept.
-#[inline]
-fn hash_of(name: &str) -> u32 {
-    hash_parts(&[name.as_bytes()]) as u32
-}
-
-/// The hash table takes its bucket from the low bits and its tag from the high ones.
-#[inline]
-fn spread(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
 }
 
 impl<T: Named> ByName<T> {
@@ -64,11 +43,8 @@ impl<T: Named> ByName<T> {
 
     #[inline]
     fn find(&self, name: &str) -> Option<usize> {
-        let hash = hash_of(name);
-        let is_it = |place: &Place| {
-            place.hash == hash && self.rows[place.row as usize].as_ref().is_some_and(|row| row.name() == name)
-        };
-        self.places.find(spread(hash), is_it).map(|place| place.row as usize)
+        let is_it = |row: u32| self.rows[row as usize].as_ref().is_some_and(|row| row.name() == name);
+        self.names.find(name, is_it).map(|row| row as usize)
     }
 
     /// Puts a row in, in place of the one of its name, which is returned.
@@ -76,25 +52,22 @@ impl<T: Named> ByName<T> {
         if let Some(row) = self.find(value.name()) {
             return self.rows[row].replace(value);
         }
-        let hash = hash_of(value.name());
         let row = self.free.pop().unwrap_or_else(|| {
             self.rows.push(None);
             u32::try_from(self.rows.len() - 1).expect("memory ends before 2^32 rows")
         });
+        self.names.insert(value.name(), row);
         self.rows[row as usize] = Some(value);
-        self.places.insert_unique(spread(hash), Place { hash, row }, |place| spread(place.hash));
         None
     }
 
     /// Takes a row out. Its number is used again.
     pub fn remove(&mut self, name: &str) -> Option<T> {
         let row = self.find(name)?;
-        let hash = hash_of(name);
-        let place = self.places.find_entry(spread(hash), |place| place.row as usize == row);
-        place.expect("what was just found is there").remove();
+        self.names.remove(name, row as u32);
         let value = self.rows[row].take();
         self.free.push(row as u32);
-        if self.places.is_empty() {
+        if self.names.is_empty() {
             // As good as new: what a million rows took is given back.
             *self = ByName::default();
         }
@@ -103,12 +76,12 @@ impl<T: Named> ByName<T> {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.names.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.names.is_empty()
     }
 
     /// All rows, in an order that depends only on what was done to the table.

@@ -9,4 +9,5 @@ pub mod key_search;
 pub mod marks;
 pub mod pages;
 pub mod queue_table;
+mod resident;
 pub mod runs;

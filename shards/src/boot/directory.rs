@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{Refused, owner};
+use crate::disk::replace;
 
 /// Says what the directory is; written once, when it is made.
 pub const SUPERBLOCK: &str = ringmq_core::store::superblock::FILE_NAME;
@@ -43,7 +44,7 @@ pub fn open(root: &Path) -> Result<DataDirectory, Refused> {
             "give this user the right to it or set storePathRootDir to another directory",
         )
     };
-    fs::create_dir_all(root).map_err(|error| fails("make", error))?;
+    replace::make_directory(root).map_err(|error| fails("make", error))?;
     refuse_strangers(root, &fails)?;
     let lock = lock(root, &fails)?;
     let superblock = match fs::read(root.join(SUPERBLOCK)) {

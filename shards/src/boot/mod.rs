@@ -8,6 +8,7 @@ pub mod cpus;
 pub mod direct_io;
 pub mod directory;
 pub mod format;
+pub mod heap;
 pub mod owner;
 pub mod ports;
 pub mod ring;

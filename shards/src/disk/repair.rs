@@ -78,7 +78,7 @@ impl Disk {
         while !build.step() {
             turn::give_way().await;
         }
-        let written = self.replace_file(base.index_name(), build.finish()).await;
+        let written = self.replace_file(base.index_name(), || build.finish()).await;
         if written {
             self.open_indexes.borrow_mut().remove(&base);
             hosted.shard.apply(|shard| shard.queues.repaired(base));

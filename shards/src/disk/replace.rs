@@ -1,7 +1,7 @@
 //! Whole files replaced atomically: checkpoints, indexes, the superblock.
 //!
 //! Owns the order that makes it atomic: write a new file, sync it, rename it over the old one, sync the directory. After a
-//! crash at any point the old file or the new one is there, whole. Blocking; executors call it on a helper thread.
+//! crash at any point the old file or the new one is there, whole. Directories are made durably, too. Blocking; executors call it on a helper thread.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -19,6 +19,25 @@ pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     drop(file);
     fs::rename(&new, directory.join(name))?;
     sync_directory(directory)
+}
+
+/// Makes a directory and those it lies in, as far as they are missing, and their names durable: a file that is synced is lost
+/// all the same if its directory's name is.
+///
+/// # Errors
+/// What the file system said.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    // A relative path of one name lies in the working directory.
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_directory(parent)?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    sync_directory(parent)
 }
 
 /// Makes the names in a directory durable.

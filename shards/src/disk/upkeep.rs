@@ -112,7 +112,8 @@ impl Disk {
         let (name, base) = (build.file_name(), build.base());
         let whole = name == base.index_name();
         let Some(mut finished) = build.finish() else { return true };
-        let written = self.replace_file(name, std::mem::take(&mut finished.bytes)).await;
+        let bytes = std::mem::take(&mut finished.bytes);
+        let written = self.replace_file(name, || bytes).await;
         if written {
             hosted.shard.apply(|shard| {
                 finished.in_place(&mut shard.queues, &mut shard.index);
@@ -192,10 +193,10 @@ impl Disk {
 
     /// Writes a checkpoint; all it covers is durable. Returns whether it is on the disk.
     pub async fn write_checkpoint(&self, checkpoint: Checkpoint) -> bool {
-        self.replace_file(checkpoint.file_name().to_owned(), checkpoint.encode()).await
+        self.replace_file(checkpoint.file_name().to_owned(), || checkpoint.into_file()).await
     }
 
-    pub(super) async fn replace_file(&self, name: String, bytes: Vec<u8>) -> bool {
+    pub(super) async fn replace_file(&self, name: String, bytes: impl FnOnce() -> Vec<u8> + Send + 'static) -> bool {
         let written = open::replace_file(self.directory.clone(), name.clone(), bytes).await;
         if let Err(DiskError { errno }) = written
             && !self.upkeep.complained.replace(true)

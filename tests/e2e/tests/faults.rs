@@ -3,11 +3,11 @@
 //!
 //! Needs the right to mount a loop device; where that is missing, only the removed directory is tried.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ringmq_e2e::client::Refused;
-use ringmq_e2e::{Client, Ports, Process};
+use ringmq_e2e::{Client, Ports, Process, Volume, ran};
 use ringmq_protocol::command::Command;
 use ringmq_protocol::headers::client::ConsumerGroupHeader;
 use ringmq_protocol::request_code::RequestCode;
@@ -19,65 +19,6 @@ const SETTINGS: [&str; 3] = ["mappedFileSizeCommitLog=16777216", "maxMessageSize
 const NOT_AVAILABLE: i32 = 14;
 /// A loss that no write shows is noticed within a second; the rest is a busy machine.
 const NOTICED: Duration = Duration::from_secs(20);
-
-/// An ext4 file system in a file; unmounted at the end, whatever happens.
-struct Volume {
-    dir: tempfile::TempDir,
-    mounted: PathBuf,
-}
-
-impl Volume {
-    /// `None` where mounting is not allowed.
-    fn make(mib: u64) -> Option<Volume> {
-        let dir = tempfile::tempdir().unwrap();
-        let (image, mounted) = (dir.path().join("image"), dir.path().join("mounted"));
-        std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
-        std::fs::create_dir(&mounted).unwrap();
-        let volume = Volume { dir, mounted };
-        let made = ran("mkfs.ext4", &["-q", "-F", &image.display().to_string()]);
-        (made && volume.mount()).then_some(volume)
-    }
-
-    fn image(&self) -> PathBuf {
-        self.dir.path().join("image")
-    }
-
-    fn mount(&self) -> bool {
-        ran("mount", &["-o", "loop", &self.image().display().to_string(), &self.mounted.display().to_string()])
-    }
-
-    /// As the kernel does when it finds the file system's metadata damaged.
-    fn abort(&self) {
-        assert!(ran("mount", &["-o", "remount,abort", &self.mounted.display().to_string()]));
-    }
-
-    fn unmount(&self, how: &[&str]) {
-        let place = self.mounted.display().to_string();
-        assert!(ran("umount", &[how, &[place.as_str()]].concat()));
-    }
-
-    /// The loop device behind it.
-    fn device(&self) -> String {
-        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-        let place = self.mounted.display().to_string();
-        let line = mounts.lines().find(|line| line.split(' ').nth(1) == Some(place.as_str())).expect("it is mounted");
-        line.split(' ').next().unwrap().to_owned()
-    }
-
-    fn root(&self) -> PathBuf {
-        self.mounted.join("store")
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.mounted).output();
-    }
-}
-
-fn ran(command: &str, args: &[&str]) -> bool {
-    std::process::Command::new(command).args(args).output().is_ok_and(|output| output.status.success())
-}
 
 /// A broker with five acknowledged messages in a synchronous topic.
 fn start(root: &Path, ports: Ports) -> (Process, Client) {
@@ -127,10 +68,7 @@ fn bodies(client: &mut Client) -> Vec<u8> {
 
 #[test]
 fn a_file_system_that_goes_read_only_stops_the_shard_and_a_restart_heals() {
-    let Some(volume) = Volume::make(200) else {
-        println!("mounting is not allowed here: nothing was tried");
-        return;
-    };
+    let Some(volume) = Volume::make(200) else { return };
     let ports = Ports::free();
     let (broker, mut client) = start(&volume.root(), ports);
     volume.abort();
@@ -156,10 +94,7 @@ fn a_file_system_that_goes_read_only_stops_the_shard_and_a_restart_heals() {
 
 #[test]
 fn a_device_that_fails_stops_the_shard() {
-    let Some(volume) = Volume::make(200) else {
-        println!("mounting is not allowed here: nothing was tried");
-        return;
-    };
+    let Some(volume) = Volume::make(200) else { return };
     let (broker, mut client) = start(&volume.root(), Ports::free());
     // Nearly all of the device is gone: whatever goes there ends with EIO.
     std::fs::OpenOptions::new().write(true).open(volume.image()).unwrap().set_len(1 << 20).unwrap();
@@ -174,10 +109,7 @@ fn a_device_that_fails_stops_the_shard() {
 
 #[test]
 fn an_unmounted_directory_is_noticed_by_an_idle_broker() {
-    let Some(volume) = Volume::make(200) else {
-        println!("mounting is not allowed here: nothing was tried");
-        return;
-    };
+    let Some(volume) = Volume::make(200) else { return };
     let ports = Ports::free();
     let (broker, mut client) = start(&volume.root(), ports);
     volume.unmount(&["-l"]);

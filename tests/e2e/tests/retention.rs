@@ -3,12 +3,10 @@
 //!
 //! Needs the right to mount a loop device; without it there is nothing to try.
 
-use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ringmq_e2e::{Client, Ports, Process};
+use ringmq_e2e::{Client, Ports, Process, Volume, ran};
 use ringmq_protocol::header::Header;
 use ringmq_protocol::headers::offset::{OffsetReply, QueueHeader};
 use ringmq_protocol::request_code::RequestCode;
@@ -28,53 +26,6 @@ const PACE: u64 = 16 * MIB;
 const NOT_AVAILABLE: i32 = 14;
 /// For what happens within a second; the rest is a busy machine.
 const NOTICED: Duration = Duration::from_secs(20);
-
-/// An ext4 file system in a file; unmounted at the end, whatever happens.
-struct Volume {
-    _dir: tempfile::TempDir,
-    mounted: PathBuf,
-}
-
-impl Volume {
-    /// `None` where mounting is not allowed.
-    fn make() -> Option<Volume> {
-        let dir = tempfile::tempdir().unwrap();
-        let (image, mounted) = (dir.path().join("image"), dir.path().join("mounted"));
-        std::fs::File::create(&image).unwrap().set_len(VOLUME).unwrap();
-        std::fs::create_dir(&mounted).unwrap();
-        let (image, place) = (image.display().to_string(), mounted.display().to_string());
-        let made = ran("mkfs.ext4", &["-q", "-F", &image]) && ran("mount", &["-o", "loop", &image, &place]);
-        made.then_some(Volume { _dir: dir, mounted })
-    }
-
-    fn root(&self) -> PathBuf {
-        self.mounted.join("store")
-    }
-
-    /// Bytes that are free until so many percent are used.
-    fn until(&self, percent: u64) -> u64 {
-        let found = nix::sys::statvfs::statvfs(&self.mounted).unwrap();
-        let used = found.blocks() - found.blocks_free();
-        ((used + found.blocks_available()) * percent / 100 - used) * found.fragment_size()
-    }
-
-    /// Inodes of all segments and spares.
-    fn files(&self) -> BTreeSet<u64> {
-        let entries = std::fs::read_dir(self.root().join("shard-000")).unwrap().map(|entry| entry.unwrap().path());
-        let segments = entries.filter(|path| path.extension().is_some_and(|kind| kind == "log" || kind == "spare"));
-        segments.filter_map(|path| std::fs::metadata(path).ok()).map(|found| found.ino()).collect()
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg("-l").arg(&self.mounted).output();
-    }
-}
-
-fn ran(command: &str, args: &[&str]) -> bool {
-    std::process::Command::new(command).args(args).output().is_ok_and(|output| output.status.success())
-}
 
 fn start(root: &Path, ports: Ports) -> (Process, Client) {
     let broker = Process::start(root, ports, &SETTINGS);
@@ -127,7 +78,7 @@ fn verify(client: &mut Client, next: i64) -> i64 {
 
 #[test]
 fn a_small_volume_is_written_many_times_over() {
-    let Some(volume) = Volume::make() else { return println!("no right to mount: nothing was tried") };
+    let Some(volume) = Volume::make(VOLUME / MIB) else { return };
     let ports = Ports::free();
     let (mut broker, mut client) = start(&volume.root(), ports);
     client.create_topic(TOPIC, 1, "+flush.type=SYNC").unwrap().unwrap();
@@ -144,10 +95,10 @@ fn a_small_volume_is_written_many_times_over() {
     assert!(first > 0 && (next - first) as u64 * BODY as u64 > VOLUME / 2, "{first}..{next}");
     // Settled again after the last start: what is written now goes into files that were there.
     send(&mut client, &mut next, ROUND / 2);
-    let before = volume.files();
+    let before = volume.blocks();
     send(&mut client, &mut next, ROUND / 2);
-    let made: Vec<u64> = volume.files().difference(&before).copied().collect();
-    assert_eq!(made, Vec::<u64>::new(), "no file is made: the steady state goes round");
+    let other: Vec<(u64, u64)> = volume.blocks().difference(&before).copied().collect();
+    assert_eq!(other, Vec::new(), "no file is made, none gets or loses a block: the steady state goes round");
     verify(&mut client, next);
     assert_eq!(broker.stop().code, Some(0));
     let (broker, mut client) = start(&volume.root(), ports);
@@ -157,7 +108,7 @@ fn a_small_volume_is_written_many_times_over() {
 
 #[test]
 fn a_full_volume_refuses_and_goes_on_by_itself() {
-    let Some(volume) = Volume::make() else { return println!("no right to mount: nothing was tried") };
+    let Some(volume) = Volume::make(VOLUME / MIB) else { return };
     let ports = Ports::free();
     let (broker, mut client) = start(&volume.root(), ports);
     client.create_topic(TOPIC, 1, "+flush.type=SYNC").unwrap().unwrap();

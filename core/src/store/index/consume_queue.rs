@@ -5,10 +5,9 @@
 //! of resident ones; `QueueTable` looks at both. Never reads the log; whoever appends pushes the entry in the same call,
 //! and whoever learns that something became durable makes it visible.
 
-use std::collections::VecDeque;
-
+use crate::store::index::resident::{Page, Resident};
 use crate::store::index::runs::RunRef;
-use crate::store::limits::{PAGE_ENTRIES, POSITION_END, RECORD_MAX};
+use crate::store::limits::RECORD_MAX;
 use crate::store::segment::SegmentBase;
 use ringmq_protocol::offset::Position;
 
@@ -26,70 +25,6 @@ impl Entry {
     #[inline]
     pub fn end(&self) -> Position {
         Position(self.position.0 + u64::from(self.size))
-    }
-}
-
-/// An entry in 16 bytes: position (48 bits), size (24), tag hash (32), store time since the page's first entry (24, ms).
-#[derive(Debug, Clone, Copy)]
-struct Packed {
-    position_and_low_time: u64,
-    size_high_time_and_tag: u64,
-}
-
-/// Entries whose times lie further apart are in different pages: 4 hours 39 minutes.
-const TIME_SPAN_MS: i64 = (1 << 24) - 1;
-
-impl Packed {
-    #[inline]
-    fn new(entry: &Entry, after_ms: u32) -> Self {
-        let after = u64::from(after_ms);
-        Packed {
-            position_and_low_time: entry.position.0 << 16 | after & 0xffff,
-            size_high_time_and_tag: u64::from(entry.size) << 40
-                | (after >> 16) << 32
-                | u64::from(entry.tag_hash as u32),
-        }
-    }
-
-    #[inline]
-    fn position(self) -> u64 {
-        self.position_and_low_time >> 16
-    }
-
-    #[inline]
-    fn after_ms(self) -> i64 {
-        ((self.size_high_time_and_tag >> 32 & 0xff) << 16 | self.position_and_low_time & 0xffff) as i64
-    }
-
-    #[inline]
-    fn entry(self) -> Entry {
-        Entry {
-            position: Position(self.position()),
-            size: (self.size_high_time_and_tag >> 40) as u32,
-            tag_hash: self.size_high_time_and_tag as u32 as i32,
-        }
-    }
-}
-
-const _: () = assert!(POSITION_END < 1 << 48);
-const _: () = assert!(RECORD_MAX < 1 << 24);
-
-/// Consecutive entries. Not all pages are full: a long silence starts a new one.
-#[derive(Debug)]
-struct Page {
-    first: u64,
-    first_ms: i64,
-    entries: Vec<Packed>,
-}
-
-impl Page {
-    fn end(&self) -> u64 {
-        self.first + self.entries.len() as u64
-    }
-
-    /// Store time of the page's last entry.
-    fn last_ms(&self) -> i64 {
-        self.first_ms + self.entries.last().map_or(0, |entry| entry.after_ms())
     }
 }
 
@@ -116,12 +51,8 @@ pub struct ConsumeQueue {
     /// Position of the message with offset 0; 0 while there was none, or when it is not known any more.
     born: u64,
     newest: Newest,
-    #[expect(clippy::box_collection, reason = "8 bytes instead of 32 in each of a million queues that have none")]
-    pages: Option<Box<VecDeque<Page>>>,
+    resident: Resident,
 }
-
-/// What a queue without resident entries has.
-static NO_PAGES: VecDeque<Page> = VecDeque::new();
 
 impl ConsumeQueue {
     /// A queue without messages whose next one gets offset `next`.
@@ -139,11 +70,6 @@ impl ConsumeQueue {
         queue
     }
 
-    #[inline]
-    fn pages(&self) -> &VecDeque<Page> {
-        self.pages.as_deref().unwrap_or(&NO_PAGES)
-    }
-
     fn set_newest(&mut self, run: RunRef, span_ms: u32) {
         let RunRef { base, unit, first: _, count, first_ms } = run;
         self.newest = Newest { base: base.0, first_ms, unit, count, span_ms };
@@ -152,7 +78,7 @@ impl ConsumeQueue {
     /// Offset of the first resident entry, `max` without one.
     #[inline]
     pub fn resident_from(&self) -> u64 {
-        self.pages().front().map_or(self.max, |page| page.first)
+        self.resident.first(self.max)
     }
 
     /// The newest run of entries in sealed segments, which ends where the resident ones begin.
@@ -170,7 +96,7 @@ impl ConsumeQueue {
     /// When the queue's last message was stored, if that is known.
     pub fn last_ms(&self) -> Option<i64> {
         let sealed = || Some(self.newest.first_ms + i64::from(self.newest.span_ms)).filter(|_| self.newest.count > 0);
-        self.pages().back().map(Page::last_ms).or_else(sealed)
+        self.resident.last().map(|(_, ms)| ms).or_else(sealed)
     }
 
     /// Position of the message with offset 0; 0 when it is not known.
@@ -195,7 +121,7 @@ impl ConsumeQueue {
     /// Entries below `end` are in an index on disk now, `run` tells where: they leave memory.
     pub(crate) fn seal(&mut self, end: u64, run: RunRef, span_ms: u32) {
         assert!(run.first == self.resident_from(), "segments are sealed in order");
-        self.drop_pages_below(end);
+        self.resident.drop_below(end);
         assert!(run.end() == self.resident_from(), "a run has all of a queue's entries in its segment");
         self.set_newest(run, span_ms);
     }
@@ -208,7 +134,7 @@ impl ConsumeQueue {
 
     /// The queue goes on with a run on disk; none of its entries is resident. A new queue begins with it.
     pub(crate) fn extend(&mut self, run: RunRef, span_ms: u32, place: u32) {
-        assert!(self.pages.is_none());
+        assert!(self.resident.is_none());
         if self.newest.count == 0 && self.is_empty() {
             self.min = run.first;
         } else {
@@ -219,21 +145,6 @@ impl ConsumeQueue {
         }
         (self.max, self.visible) = (run.end(), run.end());
         self.set_newest(run, span_ms);
-    }
-
-    /// Lets go of resident entries that lie below `end`.
-    fn drop_pages_below(&mut self, end: u64) {
-        let Some(pages) = self.pages.as_deref_mut() else { return };
-        while let Some(page) = pages.front_mut() {
-            let gone = page.entries.partition_point(|entry| entry.position() < end);
-            if gone < page.entries.len() {
-                page.entries.drain(..gone);
-                page.first += gone as u64;
-                return;
-            }
-            pages.pop_front();
-        }
-        self.pages = None;
     }
 
     /// Offset of the oldest message the log still has; `max` when there is none.
@@ -265,35 +176,18 @@ impl ConsumeQueue {
     pub fn push(&mut self, entry: Entry, store_ms: i64) -> u64 {
         assert!(u64::from(entry.size) <= RECORD_MAX);
         let offset = self.max;
-        let last_page = self.pages.as_deref_mut().and_then(VecDeque::back_mut);
-        let fitting = last_page.filter(|page| page.entries.len() < PAGE_ENTRIES);
-        let fitting = fitting.filter(|page| store_ms.saturating_sub(page.first_ms) <= TIME_SPAN_MS);
-        if let Some(page) = fitting {
-            let last = page.entries.last().expect("a page is made for an entry");
-            assert!(last.position() < entry.position.0, "a queue follows its log");
-            let after = store_ms.saturating_sub(page.first_ms).max(last.after_ms());
-            page.entries.push(Packed::new(&entry, after as u32));
-        } else {
-            self.push_page(entry, store_ms);
-        }
-        self.max += 1;
-        offset
-    }
-
-    fn push_page(&mut self, entry: Entry, store_ms: i64) {
-        let last_ms = self.last_ms().unwrap_or(i64::MIN);
-        if let Some(last) = self.pages().back().and_then(|page| page.entries.last()) {
-            assert!(last.position() < entry.position.0, "a queue follows its log");
-        }
-        if self.max == 0 {
+        let last = self.resident.last();
+        assert!(last.is_none_or(|(position, _)| position < entry.position.0), "a queue follows its log");
+        if offset == 0 {
             self.born = entry.position.0;
         }
-        // A busy queue gets its page at once; of a million quiet ones each pays for what it holds.
-        let capacity = if self.pages.is_none() { 4 } else { PAGE_ENTRIES };
-        let mut entries = Vec::with_capacity(capacity);
-        entries.push(Packed::new(&entry, 0));
-        let page = Page { first: self.max, first_ms: store_ms.max(last_ms), entries };
-        self.pages.get_or_insert_default().push_back(page);
+        let last_ms = match last {
+            Some((_, ms)) => ms,
+            None => self.last_ms().unwrap_or(i64::MIN),
+        };
+        self.resident.push(offset, &entry, store_ms.max(last_ms));
+        self.max += 1;
+        offset
     }
 
     /// Adds a message that recovery found, whose record says its offset. An empty queue starts there.
@@ -301,14 +195,10 @@ impl ConsumeQueue {
     /// # Errors
     /// [`Gap`] if it does not follow the one before.
     pub(crate) fn push_at(&mut self, offset: u64, entry: Entry, store_ms: i64) -> Result<(), Gap> {
-        if self.pages.is_none() && self.newest.count == 0 {
+        if self.resident.is_none() && self.newest.count == 0 {
             (self.min, self.max, self.visible) = (offset, offset, offset);
         }
-        let follows = self
-            .pages()
-            .back()
-            .and_then(|page| page.entries.last())
-            .is_none_or(|last| last.position() < entry.position.0);
+        let follows = self.resident.last().is_none_or(|(position, _)| position < entry.position.0);
         if offset != self.max || !follows || u64::from(entry.size) > RECORD_MAX {
             return Err(Gap { expected: self.max });
         }
@@ -339,7 +229,7 @@ impl ConsumeQueue {
             return;
         }
         self.newest = Newest::default();
-        self.drop_pages_below(position.0);
+        self.resident.drop_below(position.0);
         self.min = self.min.max(self.resident_from());
         self.visible = self.visible.max(self.min);
         assert!(self.min <= self.visible && self.visible <= self.max);
@@ -372,31 +262,26 @@ impl ConsumeQueue {
         self.visible = self.visible.max(self.min);
     }
 
-    /// Number of the page `offset` lies in.
+    /// The page `offset` lies in, and its number.
     #[inline]
-    fn page_of(&self, offset: u64) -> Option<usize> {
+    fn page_of(&self, offset: u64) -> Option<(usize, Page<'_>)> {
         if offset < self.min || offset >= self.max {
             return None;
         }
-        let pages = self.pages();
-        let last = pages.len().checked_sub(1)?;
-        if pages[last].first <= offset {
-            return Some(last);
-        }
-        pages.partition_point(|page| page.first <= offset).checked_sub(1)
+        self.resident.page_of(offset, self.max)
     }
 
     /// The resident entry of one message, visible or not.
     #[inline]
     pub fn entry(&self, offset: u64) -> Option<Entry> {
-        let page = &self.pages()[self.page_of(offset)?];
+        let (_, page) = self.page_of(offset)?;
         Some(page.entries[(offset - page.first) as usize].entry())
     }
 
     /// When a message whose entry is resident was stored, ms; never below that of the message before it.
     pub fn store_ms(&self, offset: u64) -> Option<i64> {
-        let page = &self.pages()[self.page_of(offset)?];
-        Some(page.first_ms + page.entries[(offset - page.first) as usize].after_ms())
+        let (_, page) = self.page_of(offset)?;
+        Some(page.ms((offset - page.first) as usize))
     }
 
     /// Resident entries of the visible messages from `from` on, at most `count`; empty if `from` is not between the first of
@@ -404,15 +289,15 @@ impl ConsumeQueue {
     #[inline]
     pub fn entries(&self, from: u64, count: usize) -> Entries<'_> {
         let end = self.visible.min(from.saturating_add(count as u64));
-        let page = self.page_of(from).unwrap_or(usize::MAX);
+        let page = self.page_of(from).map_or(usize::MAX, |(number, _)| number);
         Entries { queue: self, page, next: from, end }
     }
 
     /// Offset of the first resident message stored at or after `ms`; `max` if all are older.
     pub(crate) fn first_resident_since(&self, ms: i64) -> u64 {
         // The last page that starts before `ms` is the only one that can hold both sides of it.
-        let later = self.pages().partition_point(|page| page.first_ms < ms);
-        let Some(page) = later.checked_sub(1).map(|index| &self.pages()[index]) else {
+        let later = self.resident.pages_until(self.max, |page| page.first_ms < ms);
+        let Some(page) = later.checked_sub(1).and_then(|number| self.resident.page(number, self.max)) else {
             return self.resident_from().max(self.min);
         };
         let within = page.entries.partition_point(|entry| page.first_ms + entry.after_ms() < ms);
@@ -421,21 +306,16 @@ impl ConsumeQueue {
 
     /// Store time of the first resident message.
     pub(crate) fn first_resident_ms(&self) -> Option<i64> {
-        let page = self.pages().front()?;
-        Some(page.first_ms + page.entries.first()?.after_ms())
+        Some(self.resident.page(0, self.max)?.ms(0))
     }
 
     /// The entries whose positions lie in `from..to`, visible or not, for a segment's index.
     pub(crate) fn entries_between(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, Entry, i64)> + '_ {
-        let starts_before = |page: &Page| page.entries[0].position() < from;
-        let pages = self.pages();
-        let first = pages.partition_point(starts_before).saturating_sub(1);
-        let pages = pages.range(first.min(pages.len())..);
+        let later = self.resident.pages_until(self.max, |page| page.entries[0].position() < from);
+        let pages = (later.saturating_sub(1)..).map_while(|number| self.resident.page(number, self.max));
         let all = pages.flat_map(|page| {
-            page.entries
-                .iter()
-                .zip(page.first..page.end())
-                .map(|(packed, offset)| (offset, packed.entry(), page.first_ms + packed.after_ms()))
+            let numbered = page.entries.iter().zip(page.first..);
+            numbered.map(move |(packed, offset)| (offset, packed.entry(), page.first_ms + packed.after_ms()))
         });
         all.skip_while(move |(_, entry, _)| entry.position.0 < from)
             .take_while(move |(_, entry, _)| entry.position.0 < to)
@@ -445,8 +325,8 @@ impl ConsumeQueue {
     pub(crate) fn count_between(&self, from: u64, to: u64) -> u64 {
         // Offset of the first resident entry at or behind a position.
         let at = |position: u64| {
-            let later = self.pages().partition_point(|page| page.entries[0].position() < position);
-            let Some(page) = later.checked_sub(1).map(|index| &self.pages()[index]) else {
+            let later = self.resident.pages_until(self.max, |page| page.entries[0].position() < position);
+            let Some(page) = later.checked_sub(1).and_then(|number| self.resident.page(number, self.max)) else {
                 return self.resident_from();
             };
             page.first + page.entries.partition_point(|entry| entry.position() < position) as u64
@@ -456,9 +336,7 @@ impl ConsumeQueue {
 
     /// Heap bytes held.
     pub fn memory(&self) -> usize {
-        let own = self.pages.as_ref().map_or(0, |_| size_of::<VecDeque<Page>>());
-        let pages = own + self.pages().capacity() * size_of::<Page>();
-        pages + self.pages().iter().map(|page| page.entries.capacity() * size_of::<Packed>()).sum::<usize>()
+        self.resident.memory()
     }
 }
 
@@ -485,10 +363,11 @@ impl Iterator for Entries<'_> {
         if self.next >= self.end {
             return None;
         }
-        let mut page = self.queue.pages().get(self.page)?;
+        let (resident, max) = (&self.queue.resident, self.queue.max);
+        let mut page = resident.page(self.page, max)?;
         if self.next == page.end() {
             self.page += 1;
-            page = self.queue.pages().get(self.page)?;
+            page = resident.page(self.page, max)?;
         }
         let offset = self.next;
         self.next += 1;
@@ -499,6 +378,7 @@ impl Iterator for Entries<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::index::resident::TIME_SPAN_MS;
     use proptest::prelude::*;
 
     fn entry(n: u64) -> Entry {
@@ -511,15 +391,6 @@ mod tests {
             assert_eq!(queue.push(entry(n as u64), *ms), 10 + n as u64);
         }
         queue
-    }
-
-    #[test]
-    fn extremes_survive_packing() {
-        for tag_hash in [i32::MIN, -1, 0, 1, i32::MAX] {
-            let entry = Entry { position: Position(POSITION_END), size: RECORD_MAX as u32, tag_hash };
-            let packed = Packed::new(&entry, TIME_SPAN_MS as u32);
-            assert_eq!((packed.entry(), packed.after_ms()), (entry, TIME_SPAN_MS));
-        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ringmq_protocol::offset::Position;
 
-use crate::map::Map;
+use crate::map::{Map, Names};
 use crate::store::files::index_file::{Directory, Row};
 use crate::store::index::cold::{Miss, Wanted};
 use crate::store::index::consume_queue::ConsumeQueue;
@@ -33,8 +33,9 @@ struct Slot {
 #[derive(Debug)]
 struct TopicQueues {
     topic: Box<str>,
-    queues: Vec<(u32, QueueSlot)>,
-    dropped: Option<Dropped>,
+    /// Number of the queue, place in the slots.
+    queues: Vec<(u32, u32)>,
+    dropped: Option<Box<Dropped>>,
 }
 
 /// A topic that was dropped. The index of a segment before the drop must still tell its messages: should the drop itself
@@ -66,7 +67,7 @@ pub(crate) struct SealedRuns {
 /// All queues of one shard.
 #[derive(Debug, Default)]
 pub struct QueueTable {
-    by_name: Map<Box<str>, u32>,
+    by_name: Names,
     /// Listed by number, so that a walk can pause and go on. `None` is free to be used again.
     topics: Vec<Option<TopicQueues>>,
     free_topics: Vec<u32>,
@@ -110,8 +111,21 @@ impl QueueTable {
     /// The queue, if it was opened before.
     #[inline]
     pub fn find(&self, topic: &str, queue: u32) -> Option<QueueSlot> {
-        let queues = &self.topics[*self.by_name.get(topic)? as usize].as_ref()?.queues;
-        queues.binary_search_by_key(&queue, |(id, _)| *id).ok().map(|at| queues[at].1)
+        let queues = &self.topics[self.number(topic)? as usize].as_ref()?.queues;
+        queues.binary_search_by_key(&queue, |(id, _)| *id).ok().map(|at| self.slot(queues[at].1))
+    }
+
+    /// The number a topic is listed at.
+    #[inline]
+    fn number(&self, topic: &str) -> Option<u32> {
+        let is_it = |number: u32| self.topics[number as usize].as_ref().is_some_and(|listed| *listed.topic == *topic);
+        self.by_name.find(topic, is_it)
+    }
+
+    /// The slot of an open queue at a place.
+    #[inline]
+    fn slot(&self, index: u32) -> QueueSlot {
+        QueueSlot { index, generation: self.slots[index as usize].generation }
     }
 
     /// The queue; a new one starts empty at offset 0.
@@ -134,20 +148,20 @@ impl QueueTable {
         let number = self.topic_number(topic);
         let listed = self.topics[number as usize].as_mut().expect("a named topic is listed");
         let at = listed.queues.partition_point(|(id, _)| *id < queue);
-        listed.queues.insert(at, (queue, slot));
+        listed.queues.insert(at, (queue, index));
         slot
     }
 
     fn topic_number(&mut self, topic: &str) -> u32 {
-        if let Some(number) = self.by_name.get(topic) {
-            return *number;
+        if let Some(number) = self.number(topic) {
+            return number;
         }
         let number = self.free_topics.pop().unwrap_or_else(|| {
             self.topics.push(None);
             u32::try_from(self.topics.len() - 1).expect("memory ends before 2^32 topics")
         });
         self.topics[number as usize] = Some(TopicQueues { topic: topic.into(), queues: Vec::new(), dropped: None });
-        self.by_name.insert(topic.into(), number);
+        self.by_name.insert(topic, number);
         number
     }
 
@@ -166,28 +180,26 @@ impl QueueTable {
     /// Forgets all queues of a topic, as the `QueuesDropped` record at `at` in this shard's log says. Their slots stop
     /// answering. That it was dropped is kept for the segment's index, even if it has no queues in this table.
     pub fn drop_topic(&mut self, topic: &str, at: Position) {
-        self.topic_number(topic);
-        let number = self.by_name.remove(topic).expect("it was named just now");
+        let number = self.topic_number(topic);
+        self.by_name.remove(topic, number);
         let listed = self.topics[number as usize].as_mut().expect("a named topic is listed");
         let mut queues = Vec::with_capacity(listed.queues.len());
-        for (id, slot) in std::mem::take(&mut listed.queues) {
-            let place = &mut self.slots[slot.index as usize];
+        for (id, index) in std::mem::take(&mut listed.queues) {
+            let place = &mut self.slots[index as usize];
+            let slot = QueueSlot { index, generation: place.generation };
             place.generation = place.generation.wrapping_add(1);
             self.chains.forget(slot);
             self.floors.remove(&slot);
             queues.push((id, place.queue.take().expect("a listed queue is open")));
-            self.free.push(slot.index);
+            self.free.push(index);
         }
-        listed.dropped = Some(Dropped { at, queues });
+        listed.dropped = Some(Box::new(Dropped { at, queues }));
     }
 
     /// A topic's queues in ascending number.
     pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = (u32, QueueSlot)> + '_ {
-        let number = self.by_name.get(topic);
-        number
-            .and_then(|number| self.topics[*number as usize].as_ref())
-            .into_iter()
-            .flat_map(|listed| listed.queues.iter().copied())
+        let listed = self.number(topic).and_then(|number| self.topics[number as usize].as_ref());
+        listed.into_iter().flat_map(|listed| listed.queues.iter().map(|(id, index)| (*id, self.slot(*index))))
     }
 
     /// Every queue with its topic and number, in an order that depends only on what was done to the table.
@@ -198,14 +210,14 @@ impl QueueTable {
     /// Every queue's topic and slot.
     pub(super) fn iter_slots(&self) -> impl Iterator<Item = (&str, QueueSlot)> + '_ {
         let listed = self.topics.iter().flatten();
-        listed.flat_map(|listed| listed.queues.iter().map(|(_, slot)| (&*listed.topic, *slot)))
+        listed.flat_map(|listed| listed.queues.iter().map(|(_, index)| (&*listed.topic, self.slot(*index))))
     }
 
     /// The queues of the topic listed at `number`.
     fn nth_topic(&self, number: usize) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
         self.topics[number].iter().flat_map(|listed| {
-            listed.queues.iter().map(|(id, slot)| {
-                let queue = self.slots[slot.index as usize].queue.as_ref();
+            listed.queues.iter().map(|(id, index)| {
+                let queue = self.slots[*index as usize].queue.as_ref();
                 (&*listed.topic, *id, queue.expect("a listed queue is open"))
             })
         })
@@ -224,8 +236,8 @@ impl QueueTable {
         end: u64,
     ) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
         let listed = self.topics[number].as_ref();
-        let buried =
-            listed.and_then(|listed| Some((&*listed.topic, listed.dropped.as_ref().filter(|drop| drop.at.0 >= end)?)));
+        let buried = listed
+            .and_then(|listed| Some((&*listed.topic, listed.dropped.as_deref().filter(|drop| drop.at.0 >= end)?)));
         let buried =
             buried.into_iter().flat_map(|(topic, drop)| drop.queues.iter().map(move |(id, queue)| (topic, *id, queue)));
         self.nth_topic(number).chain(buried).skip_while(move |(_, id, _)| *id < from)
@@ -235,9 +247,9 @@ impl QueueTable {
     pub(crate) fn queue_as_of(&self, number: usize, queue: u32, end: u64) -> Option<&ConsumeQueue> {
         let listed = self.topics.get(number)?.as_ref()?;
         if let Ok(at) = listed.queues.binary_search_by_key(&queue, |(id, _)| *id) {
-            return self.slots[listed.queues[at].1.index as usize].queue.as_ref();
+            return self.slots[listed.queues[at].1 as usize].queue.as_ref();
         }
-        let drop = listed.dropped.as_ref().filter(|drop| drop.at.0 >= end)?;
+        let drop = listed.dropped.as_deref().filter(|drop| drop.at.0 >= end)?;
         let at = drop.queues.binary_search_by_key(&queue, |(id, _)| *id).ok()?;
         Some(&drop.queues[at].1)
     }
@@ -305,8 +317,10 @@ impl QueueTable {
         for SealedRun { number, queue, run, span_ms, place: _ } in runs {
             let Some(listed) = self.topics.get_mut(number).and_then(Option::as_mut) else { continue };
             if let Ok(at) = listed.queues.binary_search_by_key(&queue, |(id, _)| *id) {
-                let slot = listed.queues[at].1;
-                let state = self.slots[slot.index as usize].queue.as_mut().expect("a listed queue is open");
+                let index = listed.queues[at].1;
+                let place = &mut self.slots[index as usize];
+                let slot = QueueSlot { index, generation: place.generation };
+                let state = place.queue.as_mut().expect("a listed queue is open");
                 if let Some(before) = state.newest_run() {
                     self.chains.renewed(slot, before);
                 }
