@@ -12,26 +12,16 @@ use ringmq_core::store::{
 };
 
 const SEGMENT: u64 = 256 << 20;
+const QUEUES: u64 = 1_000;
 
-/// How many queues the messages are spread over, and bytes of a record.
-#[derive(Clone, Copy)]
-struct Shape {
-    queues: u64,
-    record: u64,
-}
-
-/// Bodies of 1 KiB with their properties.
-const USUAL: Shape = Shape { queues: 1_000, record: 1_200 };
-
-/// The same over as many queues as there may be, and small messages.
-const OTHERS: [Shape; 2] = [Shape { queues: 1_000_000, record: 1_200 }, Shape { queues: 1_000, record: 300 }];
+/// Bytes of a record: a body of 1 KiB with its properties.
+const RECORD: u64 = 1_200;
 
 /// What 100 million messages may cost in a process, bytes.
 const BOUND: usize = 64 << 20;
 
 /// A shard's queues and keys, and the index files as far as they are kept.
 struct Shard {
-    shape: Shape,
     layout: Layout,
     queues: QueueTable,
     keys: KeyIndex,
@@ -44,12 +34,12 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(shape: Shape, keep: bool) -> Self {
+    fn new(keep: bool) -> Self {
         let layout = Layout::new(ShardId(0), SEGMENT).expect("a good size");
         let mut queues = QueueTable::new();
-        let slots = (0..shape.queues).map(|n| queues.open(&format!("topic-{}", n / 8), (n % 8) as u32)).collect();
+        let slots = (0..QUEUES).map(|n| queues.open(&format!("topic-{}", n / 8), (n % 8) as u32)).collect();
         let keys = KeyIndex::new(layout);
-        Shard { shape, layout, queues, keys, slots, files: Vec::new(), keep, most: 0, steps: Vec::new() }
+        Shard { layout, queues, keys, slots, files: Vec::new(), keep, most: 0, steps: Vec::new() }
     }
 
     fn memory(&self) -> usize {
@@ -58,21 +48,20 @@ impl Shard {
 
     /// Pushes messages; each has one unique key.
     fn fill(&mut self, messages: u64) {
-        let Shape { queues, record } = self.shape;
         let mut position = 40;
         for n in 0..messages {
-            if position % SEGMENT + record + 40 > SEGMENT {
+            if position % SEGMENT + RECORD + 40 > SEGMENT {
                 position = position.next_multiple_of(SEGMENT) + 40;
                 self.index(position / SEGMENT - 1);
             }
             let ms = 1_795_000_000_000 + (n / 100) as i64;
             // Not in turns: neighbours in the log are of any queues.
-            let queue = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % queues;
+            let queue = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % QUEUES;
             let state = &mut self.queues[self.slots[queue as usize]];
-            state.push(Entry { position: Position(position), size: record as u32, tag_hash: 7 }, ms);
+            state.push(Entry { position: Position(position), size: RECORD as u32, tag_hash: 7 }, ms);
             state.show(state.max());
             self.keys.add(hash(n), Position(position), ms);
-            position += record;
+            position += RECORD;
         }
     }
 
@@ -112,20 +101,12 @@ fn read(files: &[Vec<u8>], range: &ReadRange, pages: &mut u64, reads: &mut u64) 
 }
 
 fn main() {
-    keep(USUAL, true);
-    find();
-    OTHERS.into_iter().for_each(|shape| keep(shape, false));
-}
-
-/// Stores a hundred million messages.
-fn keep(shape: Shape, bounded: bool) {
-    let mut shard = Shard::new(shape, false);
+    let mut shard = Shard::new(false);
     let start = Instant::now();
     shard.fill(100_000_000);
     let (now, most) = (shard.memory(), shard.most);
-    let Shape { queues, record } = shape;
     println!(
-        "100,000,000 messages of {record} B, {queues} queues, {} segments ({:.0} s): {:.1} MB resident, {:.1} MB at most with a file being made",
+        "100,000,000 messages, {QUEUES} queues, {} segments ({:.0} s): {:.1} MB resident, {:.1} MB at most with a file being made",
         shard.queues.indexed_to() / SEGMENT,
         start.elapsed().as_secs_f64(),
         now as f64 / 1e6,
@@ -135,13 +116,15 @@ fn keep(shape: Shape, bounded: bool) {
     let longest = shard.steps.last().expect("there were full segments");
     let median = shard.steps[shard.steps.len() / 2];
     println!("a step of making an index: {} us, the longest {} us", median / 1000, longest / 1000);
-    assert!(!bounded || most < BOUND, "{most} bytes are more than {BOUND}");
+    assert!(most < BOUND, "{most} bytes are more than {BOUND}");
+    drop(shard);
+    find();
 }
 
 /// Looks for old messages of a shard whose files are all there.
 fn find() {
     const MESSAGES: u64 = 20_000_000;
-    let mut shard = Shard::new(USUAL, true);
+    let mut shard = Shard::new(true);
     shard.fill(MESSAGES);
     let segments = shard.queues.indexed_to() / SEGMENT;
     let Shard { queues, keys, slots, files, .. } = &mut shard;
