@@ -139,6 +139,9 @@ pub const FILL_BELOW: u64 = 64 << 20;
 /// How long zeroing rests before it looks again whether the log is quieter.
 pub const FILL_REST: Duration = Duration::from_millis(20);
 
+/// Bytes of a checkpoint or an index that are written before they are synced: a millisecond of disk time.
+pub const REPLACE_PIECE: usize = 1024 * 1024;
+
 /// How long a name server may take to accept a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 

@@ -1,11 +1,14 @@
 //! Whole files replaced atomically: checkpoints, indexes, the superblock.
 //!
 //! Owns the order that makes it atomic: write a new file, sync it, rename it over the old one, sync the directory. After a
-//! crash at any point the old file or the new one is there, whole. Directories are made durably, too. Blocking; executors call it on a helper thread.
+//! crash at any point the old file or the new one is there, whole. Directories are made durably, too. Blocking; executors
+//! call it on a helper thread.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+
+use crate::limits;
 
 /// Replaces `name` in `directory` by a file with these bytes.
 ///
@@ -14,7 +17,11 @@ use std::path::Path;
 pub fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new = directory.join(format!("{name}.new"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&new)?;
-    file.write_all(bytes)?;
+    // In pieces: a commit of the file system's journal, which writes to the log may wait for, first writes out what is dirty here.
+    for piece in bytes.chunks(limits::REPLACE_PIECE) {
+        file.write_all(piece)?;
+        file.sync_data()?;
+    }
     file.sync_all()?;
     drop(file);
     fs::rename(&new, directory.join(name))?;
