@@ -21,7 +21,7 @@ use crate::shard::Shard;
 use crate::store::index_file::IndexFile;
 use crate::store::recovery::{Found, FoundFile};
 use crate::store::retention::Volume;
-use crate::store::{Checkpoint, IndexBuild, LogOptions, OwnRecord, ReadPlan, SegmentBase, Urge, WritePlan};
+use crate::store::{Checkpoint, IndexBuild, LogOptions, ReadPlan, SegmentBase, Urge, WritePlan};
 use crate::store::{RangeOf, ReadRange, Rebuild, RebuildError};
 use crate::topic::Change;
 
@@ -208,10 +208,6 @@ impl Harness {
                 next_checkpoint: opened.next_checkpoint,
             });
         }
-        // What a start notes (queues of topics that do not exist) is durable before anybody is served.
-        for id in self.ids() {
-            self.write_out(id);
-        }
         let mut out = std::mem::take(&mut self.out);
         handlers::control::start(&mut self.nodes[0].shard, self.now, &mut out);
         self.drain(ShardId::CONTROL, &mut out);
@@ -249,19 +245,21 @@ impl Harness {
 
     /// Makes a topic or a group without a client: it is in the control shard's log, and every shard knows it at once.
     pub fn make(&mut self, change: &Change) {
-        let now = self.now;
-        let control = &self.nodes[0].shard;
-        let is_known = match change {
-            Change::TopicPut(topic) => control.metadata.topics.get(&topic.name) == Some(topic),
+        let mut change = change.clone();
+        let control = &mut self.nodes[0].shard;
+        let is_known = match &mut change {
+            Change::TopicPut(topic) => {
+                topic.incarnation = control.metadata.topics.incarnation(&topic.name);
+                control.metadata.topics.get(&topic.name) == Some(topic)
+            }
             Change::GroupPut(group) => control.metadata.groups.get(&group.name) == Some(group),
             _ => false,
         };
-        if let Some((kind, payload)) = change.to_record().filter(|_| !is_known) {
-            let record = OwnRecord { kind, payload: &payload };
+        if !is_known {
             // A log that takes nothing forgets it with the next start, like everything else.
-            let _ = self.nodes[0].shard.log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
+            let _ = change.keep(&mut control.log, self.now.mono_us);
         }
-        self.nodes.iter_mut().for_each(|node| node.shard.metadata.apply(change));
+        self.nodes.iter_mut().for_each(|node| node.shard.metadata.apply(&change));
         if self.eager {
             self.flush();
         }

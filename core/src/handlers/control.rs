@@ -21,7 +21,7 @@ use crate::group::members::GroupChange;
 use crate::group::{Group, MessageModel};
 use crate::peer;
 use crate::shard::Shard;
-use crate::store::{AppendRefused, OwnRecord, Position};
+use crate::store::{AppendRefused, Position};
 use crate::topic::{Change, Perm, Registration, TOPICS_MAX, TopicKind, TopicSpec, at_boot, next_version};
 
 /// Most consumer groups: one costs about 300 bytes on every shard.
@@ -40,30 +40,15 @@ pub(crate) fn control(shard: &mut Shard) -> Result<&mut Control, Refusal> {
 ///
 /// # Errors
 /// When the log does not take it; nothing is changed then.
-pub(crate) fn commit(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) -> Result<Ticket, Refusal> {
+pub(crate) fn commit(shard: &mut Shard, now: Now, mut change: Change, out: &mut Effects) -> Result<Ticket, Refusal> {
     if control(shard)?.pending.is_full() {
         return Err(Refusal::new(ResponseCode::SystemBusy, "too many changes of topics and groups wait; try again"));
     }
-    if let Change::TopicPut(topic) = &change {
-        control(shard)?.endings.check(&topic.name)?;
-    }
-    let until = match change.to_record() {
-        None => Position(0),
-        Some((kind, payload)) => {
-            let record = OwnRecord { kind, payload: &payload };
-            shard.log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes)).map_err(not_stored)?;
-            shard.log.appended()
-        }
-    };
+    let until = change.keep(&mut shard.log, now.mono_us).map_err(not_stored)?;
     let control = control(shard)?;
     let version = control.pending.change(until, &change);
     note(control, now, &change, out);
     control.pending.confirm(ShardId::CONTROL, version);
-    if let Change::TopicDrop { name } = &change
-        && control.pending.confirmed_by_all() < version
-    {
-        control.endings.begun(name, version);
-    }
     let until = until.max(peer::change(shard, now, change, out));
     Ok(Ticket { version, until })
 }
@@ -232,11 +217,10 @@ pub fn durable(shard: &mut Shard, _now: Now, durable: Position, out: &mut Effect
 }
 
 /// A shard has applied everything up to this version.
-pub fn confirmed(shard: &mut Shard, from: ShardId, version: u64, noted: bool, out: &mut Effects) {
+pub fn confirmed(shard: &mut Shard, from: ShardId, version: u64, out: &mut Effects) {
     let durable = shard.log.durable();
     let Some(control) = shard.control.as_deref_mut() else { return };
     control.pending.confirm(from, version);
-    control.endings.confirmed(version, noted, control.pending.confirmed_by_all());
     control.pending.release(durable, out);
 }
 

@@ -155,7 +155,8 @@ pub(crate) fn put(
         return Ok((stored, flush));
     };
     let Shard { id, metadata, log, queues, index, waiting, counts, scratch, delay, half, duties, .. } = shard;
-    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown: &mut scratch.shown };
+    let topics = &metadata.topics;
+    let mut intake = Intake { id: *id, topics, log, queues, index, waiting, counts, shown: &mut scratch.shown };
     let mut rooms = Rooms { delay, half, duties, settings: &metadata.settings };
     let detour = Detour::until(wish, now, rooms.delay)?;
     let mut numbers = Numbers::default();
@@ -283,12 +284,11 @@ pub(crate) fn durable(shard: &mut Shard, durable: Position, out: &mut Effects) {
     while let Some(Due { asker, id, stored }) = shard.relays.due.pop_front_if(|due| due.stored.end <= durable) {
         out.peers.push((asker, PeerMessage::Stored { id, outcome: Ok(stored) }));
     }
-    // A log that failed does not become durable; other shards' changes must not wait for it for ever. What it could not note
-    // is noticed at the next start (`topic_drop::forget_unknown`).
+    // A log that failed does not become durable; other shards' changes must not wait for it for ever.
     let failed = shard.log.fault().is_some();
     let is_due = |(until, _): &mut (Position, u64)| *until <= durable || failed;
-    while let Some((until, version)) = shard.relays.confirms.pop_front_if(is_due) {
-        out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version, noted: until <= durable }));
+    while let Some((_, version)) = shard.relays.confirms.pop_front_if(is_due) {
+        out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
     }
 }
 

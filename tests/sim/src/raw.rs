@@ -13,7 +13,9 @@ use crate::ledger::QueueKey;
 pub const FRAME: usize = 40;
 const FRAME_MAGIC: u32 = 0x524d_5146;
 const OWN_MAGIC: u32 = 0x524d_514f;
-const QUEUES_DROPPED: u16 = 6;
+const TOPIC_PUT: u16 = 2;
+const TOPIC_DROP: u16 = 3;
+const TOPIC_BEGUN: u16 = 6;
 
 /// A message as it lies in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub struct Walked {
     /// The position behind the last frame.
     pub end: u64,
     pub queues: BTreeMap<QueueKey, Vec<RawMessage>>,
+    /// Which making of each topic the messages are of.
+    pub begun: BTreeMap<String, u64>,
+    /// What the control shard's log says of topics: the making of each that exists.
+    pub topics: BTreeMap<String, u64>,
 }
 
 /// One frame: where it begins in the file, and how long it is with its header.
@@ -148,12 +154,28 @@ fn take_records(mut rest: &[u8], walked: &mut Walked) -> Result<(), String> {
         if word(record, 4) != OWN_MAGIC {
             let (queue, message) = take_message(record).ok_or("a message that is none")?;
             walked.queues.entry(queue).or_default().push(message);
-        } else if half(record, 8) == QUEUES_DROPPED {
-            let topic = String::from_utf8_lossy(&record[16..]).into_owned();
-            walked.queues.retain(|(name, _), _| *name != topic);
+        } else {
+            take_own(half(record, 8), &record[16..], walked).ok_or("an own record that is none")?;
         }
     }
     Ok(())
+}
+
+fn take_own(kind: u16, payload: &[u8], walked: &mut Walked) -> Option<()> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // A version, and the name with its length.
+    let name = || Some(text(payload.get(5..5 + word(payload.get(..5)?, 1) as usize)?));
+    match kind {
+        TOPIC_PUT => drop(walked.topics.insert(name()?, long(payload, payload.len().checked_sub(8)?))),
+        TOPIC_DROP => drop(walked.topics.remove(&name()?)),
+        TOPIC_BEGUN => {
+            let topic = text(payload.get(8..)?);
+            walked.queues.retain(|(name, _), _| *name != topic);
+            walked.begun.insert(topic, long(payload, 0));
+        }
+        _ => {}
+    }
+    Some(())
 }
 
 /// A stored message: fixed fields, two hosts, body, topic, properties.

@@ -78,10 +78,6 @@ enum Action {
     Stop,
 }
 
-/// Whether deleted topics are made again. Off while the finding in docs/simulation.md, "Open", stands: one seed in 400 meets it,
-/// and would hide what else a seed finds.
-const TOPICS_COME_BACK: bool = false;
-
 /// Each action with its odds, and whether a seed may do without it.
 const ODDS: [(Action, u64, bool); 22] = [
     (Action::Send, 280, false),
@@ -311,7 +307,6 @@ fn odds(random: &mut Random) -> Vec<(Action, u64)> {
     let mut sum = 0;
     let of = |(action, usual, optional): &(Action, u64, bool)| {
         let odds = match random.below(10) {
-            _ if matches!(action, Action::MakeTopic) && !TOPICS_COME_BACK => 0,
             0 if *optional => 0,
             0 | 1 => (usual / 3).max(1),
             2 | 3 => usual * 3,

@@ -140,7 +140,9 @@ impl World {
                     Exists::Dropping => self.ledger.settle_dropping(&key, &content)?,
                     Exists::Yes | Exists::No | Exists::Making => self.ledger.settle(&key, &content, after)?,
                 }
-                let raw = logs.iter().find_map(|log| log.queues.get(&key)).filter(|_| there);
+                let making = logs[0].topics.get(&topic);
+                let of_present = logs.iter().filter(|log| there && log.begun.get(&topic) == making);
+                let raw = of_present.filter_map(|log| log.queues.get(&key)).next();
                 self.compare_with_log(&key, raw.map_or(&[][..], Vec::as_slice))?;
                 self.look_at_offset(&key, after)?;
             }
