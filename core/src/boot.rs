@@ -462,7 +462,6 @@ impl Shard {
             parked: Default::default(),
             reads: Default::default(),
             cold,
-            gathers: Default::default(),
             delay,
             half: Default::default(),
             relays: Default::default(),

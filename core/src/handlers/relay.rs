@@ -20,6 +20,7 @@ use crate::delay::Wish;
 use crate::detour::{Detour, Extra, Numbers, Rooms};
 use crate::effects::{Answer, Effects, Refusal, ReplyTo};
 use crate::event::{Now, PeerMessage, ShardId};
+use crate::gather::Gathers;
 use crate::limits::RELAYS_MAX;
 use crate::map::Map;
 use crate::metadata::Metadata;
@@ -66,6 +67,8 @@ pub struct Relays {
     next: u64,
     /// Requests of ours that clients have not answered.
     pub pushes: Pushes,
+    /// Questions to every shard.
+    pub gathers: Gathers,
     /// Messages stored for other shards that are not durable yet, in log order.
     due: VecDeque<Due>,
     /// Versions of changes that this shard has applied, each with how far its log must be durable before control may count

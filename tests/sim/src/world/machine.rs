@@ -99,9 +99,14 @@ impl World {
             let offset = self.random.index(self.ledger.settled_len(&key)) as i64;
             // A connection of its own: on the consumer's, older answers may come first.
             let reader = self.harness.connect(ShardId(0));
-            let opaque = self.opaque();
-            self.harness.request(reader, &wire::pull(opaque, name, offset));
-            let answer = self.harness.take(reader.conn).ok_or("no answer to a pull after a failed write")?;
+            let mut answer = None;
+            // A page that could not be read before counts as damaged until its index was made again.
+            for _ in 0..2 {
+                let opaque = self.opaque();
+                self.harness.request(reader, &wire::pull(opaque, name, offset));
+                answer = self.harness.take(reader.conn);
+            }
+            let answer = answer.ok_or("no answer to a pull after a failed write")?;
             with_command(&answer, |command| match command.code {
                 0 => Ok(()),
                 code => Err(format!("{key:?} cannot be read after a failed write: code {code}, {:?}", command.remark)),
