@@ -24,10 +24,10 @@ use crate::pop;
 use crate::retain;
 use crate::settings::{BrokerSettings, Loaded};
 use crate::shard::Shard;
-use crate::store::{Begun, Incarnation, ReadRange};
 use crate::store::checkpoint::Section;
 use crate::store::recovery::{Found, Malformed, RecoveryReport};
 use crate::store::retention::SizeTold;
+use crate::store::{Begun, Incarnation, ReadRange};
 use crate::store::{
     Checkpoint, CommitLog, KeyIndex, Layout, LogOptions, OwnKind, OwnRecord, QueueTable, Recovered, Recovery,
 };

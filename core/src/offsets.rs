@@ -373,7 +373,8 @@ mod tests {
         };
         assert_eq!(of(&offsets, 1), []);
         assert_eq!(of(&offsets, 2), [("G".to_owned(), 2), ("H".to_owned(), 10)]);
-        let written: Vec<_> = std::iter::from_fn(|| offsets.next_batch(&no_topics())).flat_map(|payload| read(&payload)).collect();
+        let written: Vec<_> =
+            std::iter::from_fn(|| offsets.next_batch(&no_topics())).flat_map(|payload| read(&payload)).collect();
         assert_eq!(written.len(), 4, "{written:?}");
         offsets.drop_group("H");
         assert_eq!(of(&offsets, 0), [("G".to_owned(), 0)]);

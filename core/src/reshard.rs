@@ -11,6 +11,7 @@
 mod copy;
 mod state;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ringmq_protocol::offset::Position;
@@ -27,7 +28,7 @@ use crate::shard::Shard;
 #[cfg(doc)]
 use crate::store::Urge;
 use crate::store::{AppendRefused, Begun, CommitLog, LogOptions, OwnKind, OwnRecord};
-use crate::topic::{Change, Owners, TopicSpec, TopicTable, read_snapshot};
+use crate::topic::{Change, Owners, Topic, TopicTable, read_snapshot};
 
 use self::copy::Changed;
 use self::state::{Clock, Halves};
@@ -94,6 +95,8 @@ pub struct Carried {
 pub struct Reshard<'s> {
     sources: &'s [Shard],
     topics: TopicTable,
+    /// The first offset of each queue that the old logs still have: what an index on disk would say after messages expired.
+    firsts: Map<Box<str>, BTreeMap<u32, u64>>,
     clocks: Vec<Clock>,
     halves: Vec<Halves>,
     targets: Vec<Target>,
@@ -130,6 +133,7 @@ impl<'s> Reshard<'s> {
         let mut reshard = Reshard {
             sources,
             topics: TopicTable::new(to),
+            firsts: Map::default(),
             clocks,
             halves: sources.iter().map(Halves::of).collect(),
             targets: options.into_iter().map(Target::new).collect(),
@@ -149,25 +153,11 @@ impl<'s> Reshard<'s> {
         let mut changes = Vec::new();
         read_snapshot(&metadata.snapshot(), shards, |change| changes.push(change))
             .map_err(|_| ReshardError::Metadata)?;
+        // Retry topics last: where their queues go depends on those of the topics.
+        changes.sort_by_key(|change| matches!(change, Change::TopicPut(topic) if topic.is_retry()));
         for change in changes {
             let mut change = match change {
-                Change::TopicPut(topic) => {
-                    // First with all queues that ever were, for they may hold messages; then as many as are seen.
-                    let spec = |read, write| TopicSpec {
-                        name: topic.name.clone(),
-                        read_queues: read,
-                        write_queues: write,
-                        perm: topic.perm,
-                        filter: topic.filter,
-                        sys_flag: topic.sys_flag,
-                        order: topic.order,
-                        attributes: topic.attributes.clone(),
-                    };
-                    let all = topic.shards.len() as u32;
-                    let whole = self.topics.plan(spec(all, all));
-                    self.topics.put(whole);
-                    Change::TopicPut(self.topics.plan(spec(topic.read_queues, topic.write_queues)))
-                }
+                Change::TopicPut(topic) => Change::TopicPut(self.place(&topic)),
                 other => other,
             };
             // A new log, so the topics are other makings than they were.
@@ -177,6 +167,21 @@ impl<'s> Reshard<'s> {
             }
         }
         Ok(())
+    }
+
+    /// The topic on the new shards.
+    fn place(&mut self, topic: &Topic) -> Topic {
+        // First with all queues that ever were, for they may hold messages; then as many as are seen.
+        let all = topic.shards.len() as u32;
+        let mut whole = self.topics.plan(topic.spec(all, all));
+        if let Some(of) = popped_of(&self.topics, &topic.name) {
+            // A pop looks for what was revived on the shards of the topic itself.
+            let owners = of.shards.distinct();
+            let round: Vec<ShardId> = owners.iter().copied().cycle().take(topic.shards.len()).collect();
+            whole.shards = Owners::listed(&round, self.targets.len() as u16);
+        }
+        self.topics.put(whole);
+        self.topics.plan(topic.spec(topic.read_queues, topic.write_queues))
     }
 
     /// Copies one record of the old logs if it is alive. Those of one shard come in their order.
@@ -211,14 +216,18 @@ impl<'s> Reshard<'s> {
     }
 
     /// Whether a message is still one of its queue. `None` if it cannot be of any.
-    fn is_alive(&self, shard: ShardId, position: Position, record: &RecordRef<'_>) -> Option<bool> {
+    fn is_alive(&mut self, shard: ShardId, position: Position, record: &RecordRef<'_>) -> Option<bool> {
         let queue = u32::try_from(record.queue_id()).ok()?;
         let offset = u64::try_from(record.queue_offset()).ok()?;
         let Shard { queues, metadata, .. } = &self.sources[usize::from(shard.0)];
         let found = queues.find(record.topic(), queue).and_then(|slot| queues.get(slot));
         let within = found.is_some_and(|found| (found.min()..found.max()).contains(&offset));
+        if within {
+            self.firsts.entry_ref(record.topic()).or_default().entry(queue).or_insert(offset);
+        }
         // What was delayed or prepared for a topic that was deleted since is not delivered to another one of its name.
-        let topic = record.property(names::REAL_TOPIC).filter(|_| [SCHEDULE_TOPIC, HALF_TOPIC].contains(&record.topic()));
+        let topic =
+            record.property(names::REAL_TOPIC).filter(|_| [SCHEDULE_TOPIC, HALF_TOPIC].contains(&record.topic()));
         let topic = topic.unwrap_or(record.topic());
         let is_present = || append::is_of_present(&metadata.topics, queues, topic, position);
         // A queue of no topic at all is counted as such.
@@ -279,7 +288,8 @@ impl<'s> Reshard<'s> {
                     continue;
                 }
                 let new = &mut opened[usize::from(home.0)].queues;
-                let before = (before.min(), before.max());
+                let met = self.firsts.get(topic).and_then(|queues| queues.get(&queue)).copied();
+                let before = (before.min().max(met.unwrap_or(before.max())), before.max());
                 if before.0 == before.1 {
                     state::go_on_at(new, topic, queue, before.1);
                 }
@@ -292,6 +302,12 @@ impl<'s> Reshard<'s> {
         }
         Ok(())
     }
+}
+
+/// The topic whose popped messages go to a retry topic of this name, `%RETRY%group_topic` or `%RETRY%group+topic`.
+fn popped_of<'t>(topics: &'t TopicTable, name: &str) -> Option<&'t Topic> {
+    let rest = name.strip_prefix("%RETRY%")?;
+    rest.match_indices(['_', '+']).find_map(|(at, _)| topics.get(&rest[at + 1..]))
 }
 
 impl Target {

@@ -153,12 +153,7 @@ fn check(half: &RecordRef<'_>, end: &End, now: Now) -> Result<(), Refusal> {
 }
 
 /// Stores the message in its real queue; in the schedule, if it is delayed: its delay counts from now on.
-fn commit(
-    shard: &mut Shard,
-    now: Now,
-    half: &RecordRef<'_>,
-    position: Position,
-) -> Result<(Stored, Flush), Refusal> {
+fn commit(shard: &mut Shard, now: Now, half: &RecordRef<'_>, position: Position) -> Result<(Stored, Flush), Refusal> {
     let topic = half.property(names::REAL_TOPIC);
     let queue_id = half.property(names::REAL_QID).and_then(|text| text.parse().ok());
     let (Some(topic), Some(queue_id)) = (topic, queue_id) else {
@@ -167,7 +162,9 @@ fn commit(
     if !append::is_of_present(&shard.metadata.topics, &shard.queues, topic, position) {
         return Err(Refusal::new(
             ResponseCode::TopicNotExist,
-            format!("topic[{topic}] was deleted since the message was prepared; another one of its name does not get it"),
+            format!(
+                "topic[{topic}] was deleted since the message was prepared; another one of its name does not get it"
+            ),
         ));
     }
     let wish = wish::wish(half.properties(), shard.delay.levels_ms(), now.wall_ms)?;

@@ -194,6 +194,13 @@ impl Topic {
         self.read_queues.max(self.write_queues)
     }
 
+    /// The same topic with other numbers of queues.
+    #[must_use]
+    pub fn spec(&self, read_queues: u32, write_queues: u32) -> TopicSpec {
+        let Topic { name, perm, filter, sys_flag, order, attributes, .. } = self.clone();
+        TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes }
+    }
+
     /// The shard that owns a queue; `None` for a queue the topic does not have.
     #[inline]
     #[must_use]

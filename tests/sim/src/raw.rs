@@ -13,6 +13,7 @@ use crate::ledger::QueueKey;
 pub const FRAME: usize = 40;
 const FRAME_MAGIC: u32 = 0x524d_5146;
 const OWN_MAGIC: u32 = 0x524d_514f;
+const OFFSETS: u16 = 1;
 const TOPIC_PUT: u16 = 2;
 const TOPIC_DROP: u16 = 3;
 const TOPIC_BEGUN: u16 = 6;
@@ -33,8 +34,11 @@ pub struct Walked {
     pub queues: BTreeMap<QueueKey, Vec<RawMessage>>,
     /// Which making of each topic the messages are of.
     pub begun: BTreeMap<String, u64>,
-    /// What the control shard's log says of topics: the making of each that exists.
+    /// What the control shard's log says of topics: the making of each that exists. Without what its first segments said, if
+    /// they have expired.
     pub topics: BTreeMap<String, u64>,
+    /// Where the first segment begins.
+    pub start: u64,
 }
 
 /// One frame: where it begins in the file, and how long it is with its header.
@@ -117,12 +121,61 @@ pub fn drop_last_frame(disk: &mut Disk) {
     }
 }
 
+/// Gives every making of a topic the same number, in the log; the log is all that is left.
+pub fn same_makings(disk: &mut Disk) {
+    disk.checkpoints = [None, None];
+    disk.indexes.clear();
+    disk.partials.clear();
+    for (base, file) in &mut disk.segments {
+        for frame in frames(*base, file) {
+            let mut at = frame.at + FRAME;
+            while at < frame.at + frame.total {
+                let size = word(file, at) as usize;
+                if word(file, at + 4) == OWN_MAGIC {
+                    let kind = half(file, at + 8);
+                    same_making(kind, &mut file[at + 16..at + size]);
+                }
+                at += size;
+            }
+            seal(file, frame);
+        }
+    }
+}
+
+fn same_making(kind: u16, payload: &mut [u8]) {
+    let put = |at: usize, payload: &mut [u8]| {
+        if long(payload, at) > 0 {
+            payload[at..at + 8].copy_from_slice(&7u64.to_be_bytes());
+        }
+    };
+    match kind {
+        TOPIC_PUT => put(payload.len() - 8, payload),
+        TOPIC_BEGUN => put(0, payload),
+        OFFSETS => {
+            let mut at = 4;
+            while at < payload.len() {
+                at += 2 + usize::from(half(payload, at));
+                put(at, payload);
+                at += 12;
+                at += 2 + usize::from(half(payload, at)) + 8;
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Reads all segments.
 ///
 /// # Errors
 /// A frame with a right checksum holds something that is no record.
 pub fn walk(disk: &Disk) -> Result<Walked, String> {
-    let mut walked = Walked::default();
+    let mut walked = Walked { start: disk.segments.keys().next().copied().unwrap_or(0), ..Walked::default() };
+    if walked.start > 0 {
+        // What has expired said of which making what follows is.
+        let lives = disk.found().checkpoint.map(|checkpoint| checkpoint.queues);
+        let lives = lives.iter().flat_map(|queues| queues.lives().map(|life| (life.topic.into(), life.incarnation.0)));
+        walked.begun = lives.collect();
+    }
     let mut epoch = 0;
     for (base, file) in &disk.segments {
         walked.end = walked.end.max(*base);

@@ -380,7 +380,8 @@ mod tests {
     #[test]
     fn marks_come_back() {
         let marks = Checkpoint::decode(&checkpoint(1).encode()).expect("intact").queues;
-        let rows: Vec<_> = marks.iter().map(|mark| (mark.life.topic, mark.queue, mark.min, mark.max, mark.born)).collect();
+        let rows: Vec<_> =
+            marks.iter().map(|mark| (mark.life.topic, mark.queue, mark.min, mark.max, mark.born)).collect();
         assert_eq!(rows, [("orders", 3, 7, 70, 44), ("orders", 4, 2, 2, 0), ("x", 0, 5, 5, 0)]);
         let lives: Vec<_> = marks.lives().map(|life| (life.topic, life.incarnation.0, life.begun.0)).collect();
         assert_eq!(lives, [("orders", 40, 80), ("begun", 70, 140), ("x", 0, 0)]);

@@ -101,7 +101,8 @@ impl QueueTable {
     pub(crate) fn bury_others(&mut self, affirmed: &[usize], covered: Position) {
         let mut known = vec![false; self.topics.len()];
         affirmed.iter().for_each(|number| known[*number] = true);
-        let others = self.topics.iter().zip(known).filter(|(_, known)| !known).filter_map(|(listed, _)| listed.as_ref());
+        let others =
+            self.topics.iter().zip(known).filter(|(_, known)| !known).filter_map(|(listed, _)| listed.as_ref());
         let others: Vec<Box<str>> =
             others.filter(|listed| listed.buried.is_none()).map(|listed| listed.topic.clone()).collect();
         others.iter().for_each(|topic| self.drop_topic(topic, covered));
@@ -232,7 +233,8 @@ mod tests {
         table.begin("orders", Incarnation(7), Position(40));
         push(&mut table, "orders", 100);
         table.drop_topic("orders", Position(200));
-        let told = |table: &QueueTable, end| (0..table.topic_numbers()).flat_map(|n| table.nth_as_of(n, 0, end)).count();
+        let told =
+            |table: &QueueTable, end| (0..table.topic_numbers()).flat_map(|n| table.nth_as_of(n, 0, end)).count();
         assert_eq!((table.lives().count(), told(&table, 5_000)), (0, 1));
         table.begin("orders", Incarnation(9), Position(300));
         assert_eq!((told(&table, 300), told(&table, 301)), (1, 0), "its segment's index says that it ended");
