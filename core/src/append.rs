@@ -15,6 +15,8 @@ use crate::event::{Now, ShardId};
 use crate::shard::Shard;
 pub use crate::store::Marks;
 use crate::store::{AppendRefused, CommitLog, Entry, KeyIndex, Position, QueueSlot, QueueTable};
+use crate::store::{Begun, OwnKind, OwnRecord};
+use crate::topic::TopicTable;
 use crate::waiting::{Shows, Waiting};
 
 /// When a message counts as stored.
@@ -46,6 +48,7 @@ pub fn wire_offset(shard: ShardId, position: Position) -> i64 {
 #[derive(Debug)]
 pub struct Intake<'a> {
     pub id: ShardId,
+    pub topics: &'a TopicTable,
     pub log: &'a mut CommitLog,
     pub queues: &'a mut QueueTable,
     pub index: &'a mut KeyIndex,
@@ -58,8 +61,9 @@ pub struct Intake<'a> {
 impl<'a> Intake<'a> {
     /// For callers that need no other part of the shard meanwhile.
     pub fn of(shard: &'a mut Shard) -> Self {
-        let Shard { id, log, queues, index, waiting, counts, scratch, .. } = shard;
-        Intake { id: *id, log, queues, index, waiting, counts, shown: &mut scratch.shown }
+        let Shard { id, metadata, log, queues, index, waiting, counts, scratch, .. } = shard;
+        let topics = &metadata.topics;
+        Intake { id: *id, topics, log, queues, index, waiting, counts, shown: &mut scratch.shown }
     }
 
     /// Stores one message in a queue of this shard. Fills in what only the log knows: queue offset, physical offset
@@ -77,8 +81,11 @@ impl<'a> Intake<'a> {
         marks: &Marks<'_>,
         flush: Flush,
     ) -> Result<Stored, Refusal> {
-        let Intake { id, log, queues, index, waiting, counts, shown } = self;
         let size = message.size().map_err(|error| too_long(&error))?;
+        if self.queues[slot].max() == 0 {
+            self.begin(now, message.topic)?;
+        }
+        let Intake { id, topics: _, log, queues, index, waiting, counts, shown } = self;
         let queue = &mut queues[slot];
         let queue_offset = queue.max();
         message.queue_offset = queue_offset as i64;
@@ -107,6 +114,34 @@ impl<'a> Intake<'a> {
         counts.bytes_in += size.total as u64;
         Ok(Stored { queue_offset: queue_offset as i64, wire_offset: message.physical_offset, end })
     }
+}
+
+impl Intake<'_> {
+    /// Has the log say of which incarnation of the topic is what follows, unless it does. Before anything is stored for a topic,
+    /// under its name or on a detour.
+    ///
+    /// # Errors
+    /// As [`Intake::append`].
+    pub fn begin(&mut self, now: Now, topic: &str) -> Result<(), Refusal> {
+        let Intake { topics, log, queues, .. } = self;
+        let incarnation = topics.incarnation(topic);
+        if queues.incarnation(topic) == incarnation {
+            return Ok(());
+        }
+        let payload = Begun { topic, incarnation }.payload();
+        let record = OwnRecord { kind: OwnKind::TopicBegun, payload: &payload };
+        let taken = log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
+        queues.begin(topic, incarnation, taken.map_err(not_taken)?);
+        Ok(())
+    }
+}
+
+/// Whether what was stored for a topic at this place of the log is the present topic's. It is not if the topic was deleted and
+/// made again since: then it belongs to nobody.
+pub(crate) fn is_of_present(topics: &TopicTable, queues: &QueueTable, topic: &str, position: Position) -> bool {
+    let Some(present) = topics.get(topic) else { return false };
+    let life = queues.life(topic).filter(|life| life.incarnation == present.incarnation);
+    present.incarnation.is_none() || life.is_some_and(|life| life.begun < position)
 }
 
 /// Remembers that a queue became readable further; a run of messages to one queue is one note.

@@ -3,6 +3,8 @@
 //! Owns which sections a checkpoint has besides the store's, and what is collected from records while the log is read.
 //! Reading itself is `store::recovery`'s; opening files is the driver's. Never starts a shard from damaged bytes.
 
+mod past;
+
 use std::collections::BTreeMap;
 
 use ringmq_protocol::offset::Position;
@@ -15,7 +17,6 @@ use crate::delay::{self, Delay};
 use crate::duties::Duty;
 use crate::event::{Now, ShardId};
 use crate::half;
-use crate::handlers;
 use crate::map::Map;
 use crate::metadata::{Metadata, Restoring, SnapshotWalk};
 use crate::offsets::{self, Offsets};
@@ -23,10 +24,10 @@ use crate::pop;
 use crate::retain;
 use crate::settings::{BrokerSettings, Loaded};
 use crate::shard::Shard;
-use crate::store::ReadRange;
 use crate::store::checkpoint::Section;
 use crate::store::recovery::{Found, Malformed, RecoveryReport};
 use crate::store::retention::SizeTold;
+use crate::store::{Begun, Incarnation, ReadRange};
 use crate::store::{
     Checkpoint, CommitLog, KeyIndex, Layout, LogOptions, OwnKind, OwnRecord, QueueTable, Recovered, Recovery,
 };
@@ -207,8 +208,13 @@ impl From<RecoveryError> for OpenError {
     }
 }
 
-/// A topic's offsets, by queue and group. The log may hold a day of batches; only the last word per queue counts.
-type OfTopic = BTreeMap<(u32, Box<str>), i64>;
+/// A topic's offsets, by queue and group. The log may hold a day of batches; only the last word per queue counts, and only
+/// that about the last making of the topic.
+#[derive(Debug, Default)]
+struct OfTopic {
+    incarnation: Incarnation,
+    places: BTreeMap<(u32, Box<str>), i64>,
+}
 
 /// What records say, in log order, until there is a shard to tell it to.
 #[derive(Debug)]
@@ -233,10 +239,10 @@ impl Visitor for Told {
     fn own(&mut self, _position: Position, record: OwnRecord<'_>) -> Result<(), Malformed> {
         match record.kind {
             OwnKind::OffsetBatch => self.take_offsets(record.payload),
-            OwnKind::QueuesDropped => {
-                let topic = std::str::from_utf8(record.payload).map_err(|_| Malformed)?;
-                self.offsets.remove(topic);
-                self.pop.topic_dropped(topic);
+            OwnKind::TopicBegun => {
+                // What was told of it before is of another incarnation. Offsets say themselves of which they are.
+                let Begun { topic, .. } = Begun::read(record.payload).ok_or(Malformed)?;
+                self.pop.keep_topics(|other| other != topic);
                 self.sizes.dropped(topic);
                 Ok(())
             }
@@ -267,12 +273,16 @@ impl Told {
     }
 
     fn take_offsets(&mut self, payload: &[u8]) -> Result<(), Malformed> {
-        let taken = offsets::read_batch(payload, |topic, queue, group, offset| {
+        let taken = offsets::read_batch(payload, |topic, incarnation, queue, group, offset| {
             let key = (queue, group.into());
-            match (self.offsets.get_mut(topic), offset) {
-                (Some(of_topic), Some(offset)) => drop(of_topic.insert(key, offset)),
-                (Some(of_topic), None) => drop(of_topic.remove(&key)),
-                (None, Some(offset)) => drop(self.offsets.insert(topic.into(), OfTopic::from_iter([(key, offset)]))),
+            let known = self.offsets.get_mut(topic).filter(|of_topic| of_topic.incarnation == incarnation);
+            match (known, offset) {
+                (Some(of_topic), Some(offset)) => drop(of_topic.places.insert(key, offset)),
+                (Some(of_topic), None) => drop(of_topic.places.remove(&key)),
+                (None, Some(offset)) => {
+                    let places = BTreeMap::from([(key, offset)]);
+                    self.offsets.insert(topic.into(), OfTopic { incarnation, places });
+                }
                 (None, None) => {}
             }
         });
@@ -381,11 +391,11 @@ impl Opening {
     /// If there is still something to read.
     pub fn finish(self, now: Now, knowledge: Knowledge) -> Opened {
         let Opening { id, shards, options: _, phase, told } = self;
-        let Told { metadata: restored, offsets, delay: _, half, pop, sizes, layout: _, shards: _ } = told;
+        let Told { metadata: restored, mut offsets, delay: _, half, mut pop, mut sizes, layout: _, shards: _ } = told;
         let Phase::Schedule(schedule) = phase else { panic!("the log is not read yet") };
         let Rescheduling { recovered, restoring, wanted, rebuild, .. } = *schedule;
         assert!(wanted.is_none() && rebuild.is_none(), "the schedule is not read yet");
-        let Recovered { log, queues, keys, checkpoint, report } = recovered;
+        let Recovered { log, mut queues, keys, checkpoint, report } = recovered;
         let (metadata, control) = match knowledge {
             Knowledge::Truth(mut loaded) => {
                 let metadata = restored.finish(&mut loaded);
@@ -393,6 +403,13 @@ impl Opening {
             }
             Knowledge::Copy(metadata) => (*metadata, None),
         };
+        for topic in past::topics(&metadata, &queues) {
+            queues.drop_topic(&topic, log.appended());
+            sizes.dropped(&topic);
+        }
+        // A queue for which nothing was stored is in no table.
+        pop.keep_topics(|topic| past::is_present(&metadata, &queues, topic));
+        offsets.retain(|topic, of_topic| metadata.topics.incarnation(topic) == of_topic.incarnation);
         let mut shard = Shard::new(id, shards, metadata, Storage { log, queues, index: keys });
         shard.control = control;
         shard.restore_offsets(offsets);
@@ -401,7 +418,6 @@ impl Opening {
         shard.delay.clock().now_ms(now);
         shard.half = half.finish();
         shard.pop = pop.finish(&mut shard.queues);
-        handlers::topic_drop::forget_unknown(&mut shard, now);
         retain::resume(&mut shard, sizes);
         shard.duties.arm(Duty::Revive, now.mono_us);
         // They go on with what waited in the last life.
@@ -446,7 +462,6 @@ impl Shard {
             parked: Default::default(),
             reads: Default::default(),
             cold,
-            gathers: Default::default(),
             delay,
             half: Default::default(),
             relays: Default::default(),
@@ -460,8 +475,7 @@ impl Shard {
 
     fn restore_offsets(&mut self, told: Map<Box<str>, OfTopic>) {
         let Shard { queues, offsets, .. } = self;
-        // A deleted topic said so in this log, so whatever is left here belongs to a queue that exists.
-        let all = told.iter().flat_map(|(topic, of_topic)| of_topic.iter().map(move |place| (topic, place)));
+        let all = told.iter().flat_map(|(topic, of_topic)| of_topic.places.iter().map(move |place| (topic, place)));
         for (topic, ((queue, group), offset)) in all {
             let slot = queues.open(topic, *queue);
             offsets.restore(offsets::QueuePlace { topic, queue: *queue, slot }, group, *offset);
@@ -480,7 +494,7 @@ impl Shard {
     pub fn begin_checkpoint(&self, now: Now, sequence: u64) -> Capture {
         let mut sections = Vec::new();
         let mut bytes = Vec::new();
-        for payload in self.offsets.snapshot() {
+        for payload in self.offsets.snapshot(&self.metadata.topics) {
             bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
             bytes.extend_from_slice(&payload);
         }

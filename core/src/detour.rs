@@ -173,6 +173,8 @@ impl Detour {
         marks: &Marks<'_>,
         flush: Flush,
     ) -> Result<Stored, Refusal> {
+        // Of which making of its topic it is shows where it lies, when its time has come.
+        intake.begin(now, message.topic)?;
         match *self {
             Detour::Later { stay, .. } => append_later(stay, rooms, intake, now, message, marks, flush),
             Detour::Half { immunity_ms } => append_half(immunity_ms, rooms, intake, now, message, marks, flush),

@@ -130,9 +130,8 @@ pub enum PeerMessage {
     GroupWanted { group: Box<str> },
     /// From control: changes of topics, groups or subscriptions, in their order; the last one's version.
     Delta { version: u64, changes: Box<[Change]> },
-    /// To control: the receiver has applied all changes up to this version. `noted`: what of them its log must tell after a
-    /// restart is durable; a log that failed tells nothing more.
-    Confirm { version: u64, noted: bool },
+    /// To control: the receiver has applied all changes up to this version.
+    Confirm { version: u64 },
     /// A question to every shard.
     Gather { id: GatherId, origin: Origin, frame: Box<[u8]> },
     /// One shard's part of the answer.

@@ -98,22 +98,22 @@ pub fn ask_all(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<An
     let Some(gather) = row(code) else {
         return Err(crate::routes::unserved(code));
     };
-    if shard.gathers.pending.len() >= GATHERS_MAX {
+    if shard.relays.gathers.pending.len() >= GATHERS_MAX {
         return Err(Refusal::new(
             ResponseCode::SystemBusy,
             format!("{GATHERS_MAX} questions to all shards are open; ask again"),
         ));
     }
-    let id = GatherId(shard.gathers.next);
-    shard.gathers.next += 1;
+    let id = GatherId(shard.relays.gathers.next);
+    shard.relays.gathers.next += 1;
     let deadline = ask.now.after_ms(GATHER_MAX_MS);
     let pending = Pending { to: ask.to(), code, missing: shard.shards, parts: Vec::new(), deadline };
-    shard.gathers.pending.insert(id, pending);
+    shard.relays.gathers.pending.insert(id, pending);
     // Asked here first: a malformed question is refused before anybody else is bothered.
     let own = match (gather.part)(shard, ask, shard.id, id, out) {
         Ok(own) => own,
         Err(refusal) => {
-            shard.gathers.pending.remove(&id);
+            shard.relays.gathers.pending.remove(&id);
             return Err(refusal);
         }
     };
@@ -155,7 +155,7 @@ pub fn give_part(shard: &mut Shard, asker: ShardId, id: GatherId, part: Part, ou
 
 /// Takes a part; the last one answers the client. Parts of questions already answered are dropped.
 pub fn take_part(shard: &mut Shard, id: GatherId, part: Part, out: &mut Effects) {
-    let Some(pending) = shard.gathers.pending.get_mut(&id) else { return };
+    let Some(pending) = shard.relays.gathers.pending.get_mut(&id) else { return };
     pending.parts.push(part);
     pending.missing -= 1;
     if pending.missing == 0 {
@@ -164,7 +164,7 @@ pub fn take_part(shard: &mut Shard, id: GatherId, part: Part, out: &mut Effects)
 }
 
 fn end(shard: &mut Shard, id: GatherId, out: &mut Effects) {
-    if let Some(Pending { to, code, parts, .. }) = shard.gathers.pending.remove(&id)
+    if let Some(Pending { to, code, parts, .. }) = shard.relays.gathers.pending.remove(&id)
         && let Some(gather) = row(code)
     {
         match parts.iter().find_map(|part| if let Part::Refused(refusal) = part { Some(refusal) } else { None }) {
@@ -176,11 +176,11 @@ fn end(shard: &mut Shard, id: GatherId, out: &mut Effects) {
 
 /// Duty: answers what has waited too long with the parts that came.
 pub fn end_late(shard: &mut Shard, now: Now, out: &mut Effects) -> Next {
-    let pending = shard.gathers.pending.iter();
+    let pending = shard.relays.gathers.pending.iter();
     let mut late: Vec<_> = pending.filter(|(_, open)| open.deadline <= now.mono_us).map(|(id, _)| *id).collect();
     late.sort_unstable();
     for id in late {
         end(shard, id, out);
     }
-    shard.gathers.pending.values().map(|open| open.deadline).min().map_or(Next::WhenArmed, Next::At)
+    shard.relays.gathers.pending.values().map(|open| open.deadline).min().map_or(Next::WhenArmed, Next::At)
 }

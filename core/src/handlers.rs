@@ -32,6 +32,5 @@ pub mod stamp;
 pub mod stats;
 pub mod subscription;
 pub mod topic_admin;
-pub mod topic_drop;
 pub mod topic_wait;
 pub mod transaction;

@@ -4,13 +4,15 @@
 //! and reads, ticking when a deadline has passed. Everything happens when a method is called and nowhere else, so a run is
 //! a function of the calls. Never opens a file or a socket; no part of a running broker uses it.
 
+mod reshard;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use ringmq_protocol::command::Command;
 use ringmq_protocol::frame;
 
-use crate::boot::{Knowledge, OpenError, Opening};
+use crate::boot::{Knowledge, OpenError, Opened, Opening};
 use crate::effects::{Effects, Fault};
 use crate::event::{ConnId, CoreId, DiskError, Input, Now, Origin, PeerMessage, ReadId, ShardId};
 use crate::handlers;
@@ -21,7 +23,7 @@ use crate::shard::Shard;
 use crate::store::index_file::IndexFile;
 use crate::store::recovery::{Found, FoundFile};
 use crate::store::retention::Volume;
-use crate::store::{Checkpoint, IndexBuild, LogOptions, OwnRecord, ReadPlan, SegmentBase, Urge, WritePlan};
+use crate::store::{Checkpoint, IndexBuild, LogOptions, ReadPlan, SegmentBase, Urge, WritePlan};
 use crate::store::{RangeOf, ReadRange, Rebuild, RebuildError};
 use crate::topic::Change;
 
@@ -178,22 +180,12 @@ impl Harness {
     pub fn start(&mut self, disks: Vec<Disk>) -> Result<(), OpenError> {
         self.epoch += 1;
         self.nodes.clear();
-        let shards = disks.len() as u16;
-        for (id, disk) in (0..).map(ShardId).zip(disks) {
-            let knowledge = match self.nodes.first() {
-                None => Knowledge::Truth(Box::new(self.loaded())),
-                Some(control) => Knowledge::Copy(Box::new(control.shard.metadata.clone())),
-            };
-            let layout = crate::store::Layout::new(id, self.segment_size).expect("a segment size of a test is right");
-            let options = LogOptions { tail: self.tail, ..LogOptions::new(layout, self.epoch) };
-            let mut opening = Opening::new(id, shards, options, disk.found())?;
-            while let Some(range) = opening.next_read() {
-                opening.supply(&disk.read(&range))?;
-            }
-            let mut opened = opening.finish(self.now, knowledge);
+        let opened = self.open_each(&disks)?;
+        for (mut opened, disk) in opened.into_iter().zip(disks) {
             // As few as there may be: what is on disk is missed all the time.
             opened.shard.queues.set_page_limit(0);
-            for (base, file) in &disk.indexes {
+            let (layout, start) = (*opened.shard.log.layout(), opened.shard.log.start());
+            for (base, file) in disk.indexes.range(start.0..) {
                 // What the scrub would find.
                 if IndexFile::decode(file, &layout, SegmentBase(*base)).is_none() {
                     opened.shard.queues.found_damaged(SegmentBase(*base));
@@ -208,10 +200,6 @@ impl Harness {
                 next_checkpoint: opened.next_checkpoint,
             });
         }
-        // What a start notes (queues of topics that do not exist) is durable before anybody is served.
-        for id in self.ids() {
-            self.write_out(id);
-        }
         let mut out = std::mem::take(&mut self.out);
         handlers::control::start(&mut self.nodes[0].shard, self.now, &mut out);
         self.drain(ShardId::CONTROL, &mut out);
@@ -219,6 +207,34 @@ impl Harness {
         self.repair();
         self.settle();
         Ok(())
+    }
+
+    fn options(&self, id: ShardId) -> LogOptions {
+        let layout = crate::store::Layout::new(id, self.segment_size).expect("a segment size of a test is right");
+        LogOptions { tail: self.tail, ..LogOptions::new(layout, self.epoch) }
+    }
+
+    /// Reads what the disks hold.
+    fn open_each(&self, disks: &[Disk]) -> Result<Vec<Opened>, OpenError> {
+        let shards = disks.len() as u16;
+        let mut all: Vec<Opened> = Vec::new();
+        for (id, disk) in (0..).map(ShardId).zip(disks) {
+            let knowledge = match all.first() {
+                None => Knowledge::Truth(Box::new(self.loaded())),
+                Some(control) => Knowledge::Copy(Box::new(control.shard.metadata.clone())),
+            };
+            let mut opening = Opening::new(id, shards, self.options(id), disk.found())?;
+            while let Some(range) = opening.next_read() {
+                opening.supply(&disk.read(&range))?;
+            }
+            all.push(opening.finish(self.now, knowledge));
+        }
+        Ok(all)
+    }
+
+    /// Number of the last start.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Makes damaged indexes again, as the driver does in the background; `false` if there were none that could be made.
@@ -249,19 +265,21 @@ impl Harness {
 
     /// Makes a topic or a group without a client: it is in the control shard's log, and every shard knows it at once.
     pub fn make(&mut self, change: &Change) {
-        let now = self.now;
-        let control = &self.nodes[0].shard;
-        let is_known = match change {
-            Change::TopicPut(topic) => control.metadata.topics.get(&topic.name) == Some(topic),
+        let mut change = change.clone();
+        let control = &mut self.nodes[0].shard;
+        let is_known = match &mut change {
+            Change::TopicPut(topic) => {
+                topic.incarnation = control.metadata.topics.incarnation(&topic.name);
+                control.metadata.topics.get(&topic.name) == Some(topic)
+            }
             Change::GroupPut(group) => control.metadata.groups.get(&group.name) == Some(group),
             _ => false,
         };
-        if let Some((kind, payload)) = change.to_record().filter(|_| !is_known) {
-            let record = OwnRecord { kind, payload: &payload };
+        if !is_known {
             // A log that takes nothing forgets it with the next start, like everything else.
-            let _ = self.nodes[0].shard.log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
+            let _ = change.keep(&mut control.log, self.now.mono_us);
         }
-        self.nodes.iter_mut().for_each(|node| node.shard.metadata.apply(change));
+        self.nodes.iter_mut().for_each(|node| node.shard.metadata.apply(&change));
         if self.eager {
             self.flush();
         }
@@ -282,6 +300,14 @@ impl Harness {
     /// # Errors
     /// What recovery finds wrong.
     pub fn copy_on(&self, disks: Vec<Disk>) -> Result<Harness, OpenError> {
+        self.copy_after(self.epoch, disks)
+    }
+
+    /// The same, whose superblock says that `epoch` was the last start.
+    ///
+    /// # Errors
+    /// What recovery finds wrong.
+    pub fn copy_after(&self, epoch: u32, disks: Vec<Disk>) -> Result<Harness, OpenError> {
         let mut other = Harness {
             nodes: Vec::new(),
             now: self.now,
@@ -296,7 +322,7 @@ impl Harness {
             settings_text: self.settings_text.clone(),
             segment_size: self.segment_size,
             tail: self.tail,
-            epoch: self.epoch,
+            epoch,
             next_slot: 0,
             out: Effects::default(),
         };

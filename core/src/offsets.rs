@@ -10,7 +10,8 @@ use hashbrown::hash_map::Entry;
 
 use crate::limits::{OFFSETS_MAX, OFFSETS_PER_RECORD};
 use crate::map::Map;
-use crate::store::QueueSlot;
+use crate::store::{Incarnation, QueueSlot};
+use crate::topic::TopicTable;
 
 /// A group's number on this shard; stable while the process runs, never written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,7 +205,7 @@ impl Offsets {
     }
 
     /// The next OffsetBatch payload of changed offsets, `None` when all are written.
-    pub fn next_batch(&mut self) -> Option<Vec<u8>> {
+    pub fn next_batch(&mut self, topics: &TopicTable) -> Option<Vec<u8>> {
         while self.dirty.pop_if(|(slot, _)| !self.queues.contains_key(slot)).is_some() {}
         if self.dirty.is_empty() {
             return None;
@@ -216,26 +217,29 @@ impl Offsets {
                 progress.dirty = false;
             }
         }
-        Some(self.encode(&keys))
+        Some(self.encode(&keys, topics))
     }
 
     /// All committed offsets as OffsetBatch payloads, for a checkpoint.
-    pub fn snapshot(&self) -> Vec<Vec<u8>> {
+    pub fn snapshot(&self, topics: &TopicTable) -> Vec<Vec<u8>> {
         let mut keys: Vec<_> = self.progress.keys().copied().collect();
         keys.sort_unstable();
-        keys.chunks(OFFSETS_PER_RECORD).map(|keys| self.encode(keys)).collect()
+        keys.chunks(OFFSETS_PER_RECORD).map(|keys| self.encode(keys, topics)).collect()
     }
 
     /// ```text
-    /// count u32, then per entry: topic (u16 length, bytes) | queue u32 | group (u16 length, bytes) | offset i64
+    /// count u32, then per entry: topic (u16 length, bytes) | incarnation u64 | queue u32 | group (u16 length, bytes) | offset i64
     /// ```
-    fn encode(&self, keys: &[(QueueSlot, GroupId)]) -> Vec<u8> {
+    ///
+    /// A queue ends with its topic, so what is here is of the topic's present incarnation.
+    fn encode(&self, keys: &[(QueueSlot, GroupId)], topics: &TopicTable) -> Vec<u8> {
         let mut payload = vec![0; 4];
         let mut count = 0u32;
         for (slot, group) in keys {
             let Some(OfQueue { topic, queue, .. }) = self.queues.get(slot) else { continue };
             let offset = self.get(*slot, *group).committed.unwrap_or(DELETED);
             put_text(&mut payload, topic);
+            payload.extend_from_slice(&topics.incarnation(topic).0.to_be_bytes());
             payload.extend_from_slice(&queue.to_be_bytes());
             put_text(&mut payload, self.name(*group));
             payload.extend_from_slice(&offset.to_be_bytes());
@@ -257,11 +261,12 @@ impl Offsets {
     }
 }
 
-/// An OffsetBatch payload of these rows: topic, queue, group, committed offset.
-pub fn write_batch<'a>(rows: impl ExactSizeIterator<Item = (&'a str, u32, &'a str, i64)>) -> Vec<u8> {
+/// An OffsetBatch payload of these rows: topic, its incarnation, queue, group, committed offset.
+pub fn write_batch<'a>(rows: impl ExactSizeIterator<Item = (&'a str, Incarnation, u32, &'a str, i64)>) -> Vec<u8> {
     let mut payload = (rows.len() as u32).to_be_bytes().to_vec();
-    for (topic, queue, group, offset) in rows {
+    for (topic, incarnation, queue, group, offset) in rows {
         put_text(&mut payload, topic);
+        payload.extend_from_slice(&incarnation.0.to_be_bytes());
         payload.extend_from_slice(&queue.to_be_bytes());
         put_text(&mut payload, group);
         payload.extend_from_slice(&offset.to_be_bytes());
@@ -269,19 +274,23 @@ pub fn write_batch<'a>(rows: impl ExactSizeIterator<Item = (&'a str, u32, &'a st
     payload
 }
 
-/// Reads an OffsetBatch payload: `each` gets topic, queue, group and the offset, `None` for one that was deleted.
+/// Reads an OffsetBatch payload: `each` gets topic, incarnation, queue, group and the offset, `None` for one that was deleted.
 ///
 /// # Errors
 /// The payload is not what a batch looks like; what stood before the flaw was passed on.
-pub fn read_batch(payload: &[u8], mut each: impl FnMut(&str, u32, &str, Option<i64>)) -> Result<(), BadOffsetBatch> {
+pub fn read_batch(
+    payload: &[u8],
+    mut each: impl FnMut(&str, Incarnation, u32, &str, Option<i64>),
+) -> Result<(), BadOffsetBatch> {
     let mut reader = Reader::new(payload);
     let count = reader.i32().ok_or(BadOffsetBatch)?;
     for _ in 0..count {
         let topic = take_text(&mut reader).ok_or(BadOffsetBatch)?;
+        let incarnation = Incarnation(reader.i64().ok_or(BadOffsetBatch)? as u64);
         let queue = reader.i32().ok_or(BadOffsetBatch)?;
         let group = take_text(&mut reader).ok_or(BadOffsetBatch)?;
         let offset = reader.i64().ok_or(BadOffsetBatch)?;
-        each(topic, queue as u32, group, Some(offset).filter(|offset| *offset != DELETED));
+        each(topic, incarnation, queue as u32, group, Some(offset).filter(|offset| *offset != DELETED));
     }
     if reader.is_empty() { Ok(()) } else { Err(BadOffsetBatch) }
 }
@@ -309,9 +318,13 @@ mod tests {
     use super::*;
     use crate::store::QueueTable;
 
+    fn no_topics() -> TopicTable {
+        TopicTable::new(1)
+    }
+
     fn read(payload: &[u8]) -> Vec<(String, u32, String, Option<i64>)> {
         let mut all = Vec::new();
-        read_batch(payload, |topic, queue, group, offset| {
+        read_batch(payload, |topic, _, queue, group, offset| {
             all.push((topic.to_owned(), queue, group.to_owned(), offset))
         })
         .unwrap();
@@ -327,17 +340,17 @@ mod tests {
         offsets.commit(place, "G", 5).unwrap();
         offsets.commit(place, "G", 7).unwrap();
         offsets.commit(place, "H", 1).unwrap();
-        let payload = offsets.next_batch().unwrap();
+        let payload = offsets.next_batch(&no_topics()).unwrap();
         let entry = |group: &str, offset| ("T".to_owned(), 3, group.to_owned(), offset);
         assert_eq!(read(&payload), [entry("G", Some(7)), entry("H", Some(1))]);
-        assert_eq!(offsets.next_batch(), None);
+        assert_eq!(offsets.next_batch(&no_topics()), None);
         offsets.commit(place, "G", 7).unwrap();
         assert!(!offsets.has_dirty(), "the same offset again is no change");
         // A deleted group says so, or it would be back after a restart.
         offsets.drop_group("G");
-        assert_eq!(read(&offsets.next_batch().unwrap()), [entry("G", None)]);
+        assert_eq!(read(&offsets.next_batch(&no_topics()).unwrap()), [entry("G", None)]);
         assert_eq!(
-            offsets.snapshot().iter().flat_map(|payload| read(payload)).collect::<Vec<_>>(),
+            offsets.snapshot(&no_topics()).iter().flat_map(|payload| read(payload)).collect::<Vec<_>>(),
             [entry("H", Some(1))]
         );
     }
@@ -360,14 +373,15 @@ mod tests {
         };
         assert_eq!(of(&offsets, 1), []);
         assert_eq!(of(&offsets, 2), [("G".to_owned(), 2), ("H".to_owned(), 10)]);
-        let written: Vec<_> = std::iter::from_fn(|| offsets.next_batch()).flat_map(|payload| read(&payload)).collect();
+        let written: Vec<_> =
+            std::iter::from_fn(|| offsets.next_batch(&no_topics())).flat_map(|payload| read(&payload)).collect();
         assert_eq!(written.len(), 4, "{written:?}");
         offsets.drop_group("H");
         assert_eq!(of(&offsets, 0), [("G".to_owned(), 0)]);
         offsets.commit(places[0], "H", 3).unwrap();
         assert_eq!(of(&offsets, 0), [("G".to_owned(), 0), ("H".to_owned(), 3)], "named once");
         [0, 2].iter().for_each(|at| offsets.drop_queue(places[*at].slot));
-        assert_eq!(offsets.next_batch(), None, "nothing is left to write");
+        assert_eq!(offsets.next_batch(&no_topics()), None, "nothing is left to write");
     }
 
     #[test]
@@ -384,7 +398,7 @@ mod tests {
     #[test]
     fn damaged_batches_are_refused() {
         for payload in [&b""[..], b"\0\0\0\x01", b"\0\0\0\0x", b"\0\0\0\x01\0\x05T"] {
-            assert_eq!(read_batch(payload, |_, _, _, _| {}), Err(BadOffsetBatch));
+            assert_eq!(read_batch(payload, |_, _, _, _, _| {}), Err(BadOffsetBatch));
         }
     }
 }

@@ -55,9 +55,7 @@ pub fn apply(shard: &mut Shard, now: Now, from: ShardId, message: PeerMessage, o
             let until = changes.into_iter().map(|one| change(shard, now, one, out)).max();
             shard.relays.confirm(until.unwrap_or(Position(0)), version);
         }
-        PeerMessage::Confirm { version, noted } => {
-            handlers::control::confirmed(shard, from, version, noted, out);
-        }
+        PeerMessage::Confirm { version } => handlers::control::confirmed(shard, from, version, out),
         PeerMessage::Gather { id, origin, frame } => {
             with_command(&frame, |command| {
                 let ask = Ask { now, origin, command, frame: &frame, wait_until: None };
@@ -115,7 +113,7 @@ pub fn rerun(shard: &mut Shard, now: Now, parked: ParkedFrame, out: &mut Effects
 pub(crate) fn change(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) -> Position {
     let before = shard.log.appended();
     take_over(shard, now, change, out);
-    // Whatever it wrote: a topic is not gone before the end of its queues is durable. Made again it would have the old messages.
+    // Whatever it wrote: what groups hold by POP is not gone before that is durable.
     let after = shard.log.appended();
     if after == before { Position(0) } else { after }
 }
@@ -152,14 +150,14 @@ fn take_over(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) {
     }
 }
 
-/// A topic is deleted: its queues, offsets and held pulls go.
+/// A topic is deleted: its queues, offsets and held pulls go. This shard's log does not say so, nor need it: what it has of
+/// the topic is of an incarnation that the topic, if it is ever made again, will not have.
 pub(crate) fn drop_topic(shard: &mut Shard, now: Now, name: &str, out: &mut Effects) {
     let slots: Vec<_> = shard.queues.of_topic(name).map(|(_, slot)| slot).collect();
     if slots.is_empty() {
         return;
     }
-    let at = handlers::topic_drop::write(shard, now, name);
-    shard.queues.drop_topic(name, at);
+    shard.queues.drop_topic(name, shard.log.appended());
     retain::topic_dropped(shard, name);
     for slot in slots {
         shard.offsets.drop_queue(slot);

@@ -11,21 +11,24 @@
 mod copy;
 mod state;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use ringmq_protocol::offset::Position;
+use ringmq_protocol::properties::names;
 use ringmq_protocol::record::RecordRef;
 
+use crate::append;
 use crate::delay::SCHEDULE_TOPIC;
 use crate::event::ShardId;
 use crate::half::{HALF_TOPIC, OP_TOPIC};
-use crate::map::Map;
+use crate::map::{Map, Set};
 use crate::metadata::Metadata;
 use crate::shard::Shard;
 #[cfg(doc)]
 use crate::store::Urge;
-use crate::store::{AppendRefused, CommitLog, LogOptions, OwnKind, OwnRecord};
-use crate::topic::{Change, Owners, TopicSpec, TopicTable, read_snapshot};
+use crate::store::{AppendRefused, Begun, CommitLog, LogOptions, OwnKind, OwnRecord};
+use crate::topic::{Change, Owners, Topic, TopicTable, read_snapshot};
 
 use self::copy::Changed;
 use self::state::{Clock, Halves};
@@ -86,14 +89,14 @@ pub struct Carried {
     pub homeless: u64,
 }
 
-/// One directory being rewritten. First [`Reshard::look`] at every record, then [`Reshard::copy`] each, oldest first, then
-/// [`Reshard::finish`]; the new logs are written as they fill.
+/// One directory being rewritten: [`Reshard::copy`] every record, oldest first, then [`Reshard::finish`]; the new logs are written
+/// as they fill.
 #[derive(Debug)]
 pub struct Reshard<'s> {
     sources: &'s [Shard],
     topics: TopicTable,
-    /// Per source: where a topic's messages begin that was deleted and made again.
-    dropped: Vec<Map<Box<str>, Position>>,
+    /// The first offset of each queue that the old logs still have: what an index on disk would say after messages expired.
+    firsts: Map<Box<str>, BTreeMap<u32, u64>>,
     clocks: Vec<Clock>,
     halves: Vec<Halves>,
     targets: Vec<Target>,
@@ -107,6 +110,8 @@ struct Target {
     queues: Map<(&'static str, u32), Numbered>,
     /// Half messages that were asked about, by their new position.
     checks: Vec<(Position, u32)>,
+    /// Topics of which the log says that they begin.
+    begun: Set<Box<str>>,
 }
 
 /// The next offset of a shard's own queue, and the last store time in it.
@@ -128,7 +133,7 @@ impl<'s> Reshard<'s> {
         let mut reshard = Reshard {
             sources,
             topics: TopicTable::new(to),
-            dropped: sources.iter().map(|_| Map::default()).collect(),
+            firsts: Map::default(),
             clocks,
             halves: sources.iter().map(Halves::of).collect(),
             targets: options.into_iter().map(Target::new).collect(),
@@ -148,47 +153,35 @@ impl<'s> Reshard<'s> {
         let mut changes = Vec::new();
         read_snapshot(&metadata.snapshot(), shards, |change| changes.push(change))
             .map_err(|_| ReshardError::Metadata)?;
+        // Retry topics last: where their queues go depends on those of the topics.
+        changes.sort_by_key(|change| matches!(change, Change::TopicPut(topic) if topic.is_retry()));
         for change in changes {
-            let change = match change {
-                Change::TopicPut(topic) => {
-                    // First with all queues that ever were, for they may hold messages; then as many as are seen.
-                    let spec = |read, write| TopicSpec {
-                        name: topic.name.clone(),
-                        read_queues: read,
-                        write_queues: write,
-                        perm: topic.perm,
-                        filter: topic.filter,
-                        sys_flag: topic.sys_flag,
-                        order: topic.order,
-                        attributes: topic.attributes.clone(),
-                    };
-                    let all = topic.shards.len() as u32;
-                    let whole = self.topics.plan(spec(all, all));
-                    self.topics.put(whole);
-                    let seen = self.topics.plan(spec(topic.read_queues, topic.write_queues));
-                    self.topics.put(seen.clone());
-                    Change::TopicPut(seen)
-                }
+            let mut change = match change {
+                Change::TopicPut(topic) => Change::TopicPut(self.place(&topic)),
                 other => other,
             };
-            if let Some((kind, payload)) = change.to_record() {
-                self.targets[0].own(kind, &payload)?;
+            // A new log, so the topics are other makings than they were.
+            change.keep(&mut self.targets[0].log, STORED_US).map_err(ReshardError::NotTaken)?;
+            if let Change::TopicPut(topic) = change {
+                self.topics.put(topic);
             }
         }
         Ok(())
     }
 
-    /// Looks at one record of the old logs, in any order: some say that others are not alive.
-    ///
-    /// # Errors
-    /// It makes no sense.
-    pub fn look(&mut self, shard: ShardId, position: Position, record: &[u8]) -> Result<(), ReshardError> {
-        if let Some(OwnRecord { kind: OwnKind::QueuesDropped, payload }) = OwnRecord::parse(record) {
-            let topic = std::str::from_utf8(payload).map_err(|_| ReshardError::Record { shard, position })?;
-            let dropped = self.dropped[usize::from(shard.0)].entry(topic.into()).or_insert(position);
-            *dropped = position.max(*dropped);
+    /// The topic on the new shards.
+    fn place(&mut self, topic: &Topic) -> Topic {
+        // First with all queues that ever were, for they may hold messages; then as many as are seen.
+        let all = topic.shards.len() as u32;
+        let mut whole = self.topics.plan(topic.spec(all, all));
+        if let Some(of) = popped_of(&self.topics, &topic.name) {
+            // A pop looks for what was revived on the shards of the topic itself.
+            let owners = of.shards.distinct();
+            let round: Vec<ShardId> = owners.iter().copied().cycle().take(topic.shards.len()).collect();
+            whole.shards = Owners::listed(&round, self.targets.len() as u16);
         }
-        Ok(())
+        self.topics.put(whole);
+        self.topics.plan(topic.spec(topic.read_queues, topic.write_queues))
     }
 
     /// Copies one record of the old logs if it is alive. Those of one shard come in their order.
@@ -212,7 +205,7 @@ impl<'s> Reshard<'s> {
                 Some(home) => {
                     self.carried.messages += 1;
                     let changed = Changed { queue_offset: record.queue_offset(), times: None };
-                    self.targets[usize::from(home.0)].put(bytes, &changed).map(drop)
+                    self.begun(home, topic)?.put(bytes, &changed).map(drop)
                 }
                 None => {
                     self.carried.homeless += 1;
@@ -223,14 +216,45 @@ impl<'s> Reshard<'s> {
     }
 
     /// Whether a message is still one of its queue. `None` if it cannot be of any.
-    fn is_alive(&self, shard: ShardId, position: Position, record: &RecordRef<'_>) -> Option<bool> {
+    fn is_alive(&mut self, shard: ShardId, position: Position, record: &RecordRef<'_>) -> Option<bool> {
         let queue = u32::try_from(record.queue_id()).ok()?;
         let offset = u64::try_from(record.queue_offset()).ok()?;
-        let begun = self.dropped[usize::from(shard.0)].get(record.topic());
-        let queues = &self.sources[usize::from(shard.0)].queues;
+        let Shard { queues, metadata, .. } = &self.sources[usize::from(shard.0)];
         let found = queues.find(record.topic(), queue).and_then(|slot| queues.get(slot));
         let within = found.is_some_and(|found| (found.min()..found.max()).contains(&offset));
-        Some(within && begun.is_none_or(|begun| position > *begun))
+        if within {
+            self.firsts.entry_ref(record.topic()).or_default().entry(queue).or_insert(offset);
+        }
+        // What was delayed or prepared for a topic that was deleted since is not delivered to another one of its name.
+        let topic =
+            record.property(names::REAL_TOPIC).filter(|_| [SCHEDULE_TOPIC, HALF_TOPIC].contains(&record.topic()));
+        let topic = topic.unwrap_or(record.topic());
+        let is_present = || append::is_of_present(&metadata.topics, queues, topic, position);
+        // A queue of no topic at all is counted as such.
+        Some(within && (metadata.topics.get(topic).is_none() || is_present()))
+    }
+
+    /// A new log that says that the topic begins there, if it has anything of it.
+    fn begun(&mut self, home: ShardId, topic: &str) -> Result<&mut Target, ReshardError> {
+        let incarnation = self.topics.incarnation(topic);
+        let target = &mut self.targets[usize::from(home.0)];
+        if !incarnation.is_none() && !target.begun.contains(topic) {
+            target.own(OwnKind::TopicBegun, &Begun { topic, incarnation }.payload())?;
+            target.begun.insert(topic.into());
+        }
+        Ok(target)
+    }
+
+    /// Queues whose messages have all expired go on, too.
+    fn put_begun(&mut self) -> Result<(), ReshardError> {
+        for source in self.sources {
+            for (topic, queue, _) in source.queues.iter().filter(|(_, _, queue)| queue.max() > 0) {
+                if let Some(home) = self.home(topic, queue as i32) {
+                    self.begun(home, topic)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The new shard of a queue.
@@ -244,6 +268,7 @@ impl<'s> Reshard<'s> {
     /// # Errors
     /// The new logs do not take it.
     pub fn finish(&mut self) -> Result<(), ReshardError> {
+        self.put_begun()?;
         self.put_clock()?;
         self.put_checks()?;
         self.put_offsets()?;
@@ -263,7 +288,8 @@ impl<'s> Reshard<'s> {
                     continue;
                 }
                 let new = &mut opened[usize::from(home.0)].queues;
-                let before = (before.min(), before.max());
+                let met = self.firsts.get(topic).and_then(|queues| queues.get(&queue)).copied();
+                let before = (before.min().max(met.unwrap_or(before.max())), before.max());
                 if before.0 == before.1 {
                     state::go_on_at(new, topic, queue, before.1);
                 }
@@ -278,9 +304,15 @@ impl<'s> Reshard<'s> {
     }
 }
 
+/// The topic whose popped messages go to a retry topic of this name, `%RETRY%group_topic` or `%RETRY%group+topic`.
+fn popped_of<'t>(topics: &'t TopicTable, name: &str) -> Option<&'t Topic> {
+    let rest = name.strip_prefix("%RETRY%")?;
+    rest.match_indices(['_', '+']).find_map(|(at, _)| topics.get(&rest[at + 1..]))
+}
+
 impl Target {
     fn new(options: LogOptions) -> Self {
-        Target { log: CommitLog::new(options), queues: Map::default(), checks: Vec::new() }
+        Target { log: CommitLog::new(options), queues: Map::default(), checks: Vec::new(), begun: Set::default() }
     }
 
     /// Appends an own record.

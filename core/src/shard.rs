@@ -13,7 +13,6 @@ use crate::delay::Delay;
 use crate::duties::{Duties, Duty, Next};
 use crate::effects::{Answer, Ask, Effects, Fault, Refusal, ReplyTo};
 use crate::event::{ConnId, DiskError, Input, Now, Origin, ReadId, ShardId};
-use crate::gather::Gathers;
 use crate::half::Half;
 use crate::handlers::relay::Relays;
 use crate::held::Held;
@@ -46,7 +45,6 @@ pub struct Shard {
     pub reads: Reads,
     /// What of the log was read back, and who waits for more.
     pub cold: Cold,
-    pub gathers: Gathers,
     pub delay: Delay,
     pub half: Half,
     pub relays: Relays,

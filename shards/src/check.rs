@@ -306,7 +306,7 @@ impl ShardCheck<'_> {
     fn ends(&self, checkpoint: &Checkpoint, continuity: &mut Continuity) {
         for mark in checkpoint.queues.iter() {
             if mark.max > mark.min {
-                continuity.known_to(mark.topic, mark.queue, mark.max, checkpoint.covered);
+                continuity.known_to(mark.life.topic, mark.queue, mark.max, checkpoint.covered);
             }
         }
     }

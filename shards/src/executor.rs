@@ -14,7 +14,6 @@ use glommio::net::UnixStream;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use ringmq_core::event::{CoreId, ShardId};
 use ringmq_core::namesrv::NameServer;
-use ringmq_core::shard::Shard;
 
 use crate::boot::Refused;
 use crate::clock;
@@ -116,7 +115,6 @@ async fn run(plan: ExecutorPlan) {
     for (inbox, habits) in driver.inboxes.iter().zip(registrars) {
         glommio::spawn_local(registrar::register(driver.clone(), inbox.clone(), habits)).detach();
     }
-    note_start(&driver).await;
     let accept = |listening| glommio::spawn_local(listener::accept(driver.clone(), listening, census.clone()));
     let accepting: Vec<_> = listening.into_iter().map(accept).collect();
     let _ = ready.send(Ok(core));
@@ -137,16 +135,6 @@ async fn open_on_ring(shards: Vec<ShardPlan>, source: Source) -> Result<(Vec<Hos
     })?;
     let hosted = open::open_all(shards, source, DiskQueues::new(ring.clone())).await?;
     Ok((hosted, Some(ring)))
-}
-
-/// Waits until what the start itself noted (queues of topics that do not exist any more) is durable, before anybody is served.
-/// A disk that takes nothing does not keep the broker from answering reads.
-async fn note_start(driver: &Rc<Driver>) {
-    let patience = clock::mono_us() + limits::START_PATIENCE.as_micros() as u64;
-    let is_noted = |shard: &mut Shard| shard.log.fault().is_some() || shard.log.durable() == shard.log.appended();
-    while !driver.hosted.iter().all(|hosted| hosted.shard.apply(is_noted)) && clock::mono_us() < patience {
-        glommio::timer::sleep(limits::START_LOOK).await;
-    }
 }
 
 /// Connects this executor with all others, both ways at once.

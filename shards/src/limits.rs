@@ -167,12 +167,6 @@ pub const GIVE_WAY: Duration = Duration::from_nanos(500);
 /// The shortest wait for a deadline: timers closer together are one.
 pub const TICK_MIN: Duration = Duration::from_micros(100);
 
-/// How long a start waits until what it noted itself is durable; a disk that is full must not keep readers out.
-pub const START_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often a start looks whether that is done.
-pub const START_LOOK: Duration = Duration::from_micros(100);
-
 /// How long stopping may wait for the disk and the name servers before the process goes anyway.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
 

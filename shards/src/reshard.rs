@@ -162,10 +162,6 @@ fn rewrite(
         };
         sources.iter().zip(&starts).map(of).collect()
     };
-    let look = |reshard: &mut Reshard<'_>, shard, position, record: &[u8]| {
-        reshard.look(shard, position, record).map_err(not_possible)
-    };
-    each_record(streams(), "looked at", &mut reshard, look, |_| Ok(()))?;
     let copy = |reshard: &mut Reshard<'_>, shard, position, record: &[u8]| {
         reshard.copy(shard, position, record).map_err(not_possible)
     };

@@ -4,10 +4,8 @@
 //! yet durable and known everywhere (`pending.rs`). The tables themselves are in `Metadata`, like on every shard; the
 //! decisions are in `handlers/control.rs` and its neighbours.
 
-mod endings;
 mod pending;
 
-pub use endings::Endings;
 pub use pending::{Pending, Ticket};
 
 use std::collections::VecDeque;
@@ -41,8 +39,6 @@ pub struct Control {
     pub group_version: DataVersion,
     /// Changes on their way.
     pub pending: Pending,
-    /// Topics whose deletion is on its way.
-    pub endings: Endings,
     /// Wall-clock time of the start, ms.
     pub started_ms: i64,
     /// Groups to be told once more to divide the queues, each with the mono time; in the order of time.
@@ -66,7 +62,6 @@ impl Control {
             topic_version: version,
             group_version: version,
             pending: Pending::over(shards),
-            endings: Endings::default(),
             started_ms: now.wall_ms,
             notices: VecDeque::new(),
             sweep_at: None,

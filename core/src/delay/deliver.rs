@@ -10,7 +10,7 @@ use ringmq_protocol::record::{Message, PropertyParts, RecordRef};
 use ringmq_protocol::response_code::ResponseCode;
 
 use super::schedule::Due;
-use crate::append::{Flush, Intake};
+use crate::append::{self, Flush, Intake};
 use crate::cold::{self, Gathered, Got, Use};
 use crate::duties::{Duty, Next};
 use crate::effects::{Effects, Refusal};
@@ -18,7 +18,7 @@ use crate::event::Now;
 use crate::handlers::relay;
 use crate::limits::{DELAY_READ_BYTES, DELAY_RETRY_MS, DELAY_STEP, DELAY_UNREADABLE_AFTER};
 use crate::shard::Shard;
-use crate::store::{Marks, QueueSlot};
+use crate::store::{Marks, Position, QueueSlot};
 
 /// What became of a due message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn deliver(shard: &mut Shard, now: Now, due: &Due, bytes: &[u8]) -> Fate {
     if position != Some(due.position) || record.check_body().is_err() {
         return Fate::Lost;
     }
-    let Some((topic, queue_id, slot, flush)) = real_queue(shard, &record) else { return Fate::Lost };
+    let Some((topic, queue_id, slot, flush)) = real_queue(shard, &record, due.position) else { return Fate::Lost };
     if flush == Flush::Sync && shard.waiting.is_full() {
         return Fate::Later;
     }
@@ -124,9 +124,16 @@ fn fate_of(refusal: &Refusal) -> Fate {
 }
 
 /// The queue a scheduled message really goes to; `None` if it is not this shard's any more: the topic was deleted, and
-/// its messages with it.
-fn real_queue<'r>(shard: &mut Shard, record: &RecordRef<'r>) -> Option<(&'r str, i32, QueueSlot, Flush)> {
+/// its messages with it, even if there is another one of its name.
+fn real_queue<'r>(
+    shard: &mut Shard,
+    record: &RecordRef<'r>,
+    position: Position,
+) -> Option<(&'r str, i32, QueueSlot, Flush)> {
     let topic = record.property(names::REAL_TOPIC)?;
+    if !append::is_of_present(&shard.metadata.topics, &shard.queues, topic, position) {
+        return None;
+    }
     let queue_id = record.property(names::REAL_QID)?.parse::<u32>().ok()?;
     let (slot, flush) = relay::own_queue(shard, topic, queue_id)?;
     Some((topic, i32::try_from(queue_id).ok()?, slot, flush))

@@ -21,8 +21,8 @@ use crate::group::members::GroupChange;
 use crate::group::{Group, MessageModel};
 use crate::peer;
 use crate::shard::Shard;
-use crate::store::{AppendRefused, OwnRecord, Position};
-use crate::topic::{Change, Perm, Registration, TOPICS_MAX, TopicKind, TopicSpec, at_boot, next_version};
+use crate::store::{AppendRefused, Position};
+use crate::topic::{Change, Perm, Registration, TOPICS_MAX, Topic, TopicKind, TopicSpec, at_boot, next_version};
 
 /// Most consumer groups: one costs about 300 bytes on every shard.
 pub const GROUPS_MAX: usize = 1_048_576;
@@ -40,30 +40,15 @@ pub(crate) fn control(shard: &mut Shard) -> Result<&mut Control, Refusal> {
 ///
 /// # Errors
 /// When the log does not take it; nothing is changed then.
-pub(crate) fn commit(shard: &mut Shard, now: Now, change: Change, out: &mut Effects) -> Result<Ticket, Refusal> {
+pub(crate) fn commit(shard: &mut Shard, now: Now, mut change: Change, out: &mut Effects) -> Result<Ticket, Refusal> {
     if control(shard)?.pending.is_full() {
         return Err(Refusal::new(ResponseCode::SystemBusy, "too many changes of topics and groups wait; try again"));
     }
-    if let Change::TopicPut(topic) = &change {
-        control(shard)?.endings.check(&topic.name)?;
-    }
-    let until = match change.to_record() {
-        None => Position(0),
-        Some((kind, payload)) => {
-            let record = OwnRecord { kind, payload: &payload };
-            shard.log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes)).map_err(not_stored)?;
-            shard.log.appended()
-        }
-    };
+    let until = change.keep(&mut shard.log, now.mono_us).map_err(not_stored)?;
     let control = control(shard)?;
     let version = control.pending.change(until, &change);
     note(control, now, &change, out);
     control.pending.confirm(ShardId::CONTROL, version);
-    if let Change::TopicDrop { name } = &change
-        && control.pending.confirmed_by_all() < version
-    {
-        control.endings.begun(name, version);
-    }
     let until = until.max(peer::change(shard, now, change, out));
     Ok(Ticket { version, until })
 }
@@ -232,11 +217,10 @@ pub fn durable(shard: &mut Shard, _now: Now, durable: Position, out: &mut Effect
 }
 
 /// A shard has applied everything up to this version.
-pub fn confirmed(shard: &mut Shard, from: ShardId, version: u64, noted: bool, out: &mut Effects) {
+pub fn confirmed(shard: &mut Shard, from: ShardId, version: u64, out: &mut Effects) {
     let durable = shard.log.durable();
     let Some(control) = shard.control.as_deref_mut() else { return };
     control.pending.confirm(from, version);
-    control.endings.confirmed(version, noted, control.pending.confirmed_by_all());
     control.pending.release(durable, out);
 }
 
@@ -271,7 +255,7 @@ pub fn tick(shard: &mut Shard, now: Now, out: &mut Effects) {
 
 /// A shard asks for a topic that a message was sent to.
 pub fn topic_wanted(shard: &mut Shard, now: Now, from: ShardId, wish: &TopicWish, out: &mut Effects) {
-    let made = wanted_topic(shard, wish).and_then(|spec| match spec {
+    let made = wanted_topic(shard, from, wish).and_then(|spec| match spec {
         None => Ok(everything(shard)),
         Some(spec) => {
             let topic = shard.metadata.topics.plan(spec);
@@ -287,11 +271,23 @@ pub fn topic_wanted(shard: &mut Shard, now: Now, from: ShardId, wish: &TopicWish
     durable(shard, now, shard.log.durable(), out);
 }
 
-/// What a wanted topic shall be; `None` if it exists.
-fn wanted_topic(shard: &Shard, wish: &TopicWish) -> Result<Option<TopicSpec>, Refusal> {
+/// The topic with a queue on this shard more, if the broker wants to store something of its own there: the topic was made when
+/// the directory had other shards.
+fn with_queue_on(shard: &Shard, from: ShardId, wish: &TopicWish, known: &Topic) -> Option<TopicSpec> {
+    let is_own = wish.queues > 0 || matches!(TopicKind::of(&wish.topic), TopicKind::System { .. });
+    if !wish.default_topic.is_empty() || !is_own || known.shards.first_of(from).is_some() {
+        return None;
+    }
+    let more = known.queues() + 1..=known.queues() + 2 * u32::from(shard.shards);
+    let reaches = |spec: &TopicSpec| shard.metadata.topics.plan(spec.clone()).shards.first_of(from).is_some();
+    more.map(|queues| known.spec(queues, queues)).find(reaches)
+}
+
+/// What a topic that a shard wants shall be; `None` if it exists.
+fn wanted_topic(shard: &Shard, from: ShardId, wish: &TopicWish) -> Result<Option<TopicSpec>, Refusal> {
     let topics = &shard.metadata.topics;
-    if topics.get(&wish.topic).is_some() {
-        return Ok(None);
+    if let Some(known) = topics.get(&wish.topic) {
+        return Ok(with_queue_on(shard, from, wish, known));
     }
     if let (true, Ok(queues @ 1..)) = (wish.default_topic.is_empty(), u32::try_from(wish.queues)) {
         // A POP retry topic. The broker made its name of legal ones, perhaps with a sign that clients may not use.

@@ -183,8 +183,8 @@ pub fn write_all(shard: &mut Shard, now: Now) {
 }
 
 fn write_batches(shard: &mut Shard, now: Now) {
-    let Shard { log, offsets, .. } = shard;
-    while let Some(payload) = offsets.next_batch() {
+    let Shard { log, offsets, metadata, .. } = shard;
+    while let Some(payload) = offsets.next_batch(&metadata.topics) {
         let record = OwnRecord { kind: OwnKind::OffsetBatch, payload: &payload };
         let taken = log.append(now.mono_us, record.size(), |_, bytes| record.encode(bytes));
         if taken.is_err() {

@@ -11,7 +11,7 @@ use ringmq_protocol::record::RecordRef;
 use ringmq_protocol::response_code::ResponseCode;
 
 use crate::again::{self, Again};
-use crate::append::wire_offset;
+use crate::append::{self, wire_offset};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::{GatherId, Now, ShardId};
 use crate::fetch::{self, Purpose, Record};
@@ -146,9 +146,11 @@ pub(crate) fn fetched(
     damaged: Option<Refusal>,
     out: &mut Effects,
 ) {
-    let here = shard.id;
+    let Shard { id: here, metadata, queues, .. } = &*shard;
+    let here = *here;
+    let is_present = |at| append::is_of_present(&metadata.topics, queues, &question.topic, at);
     let found = records.filter_map(|(position, record)| {
-        let record = record?;
+        let record = record.filter(|_| is_present(position))?;
         let parsed = RecordRef::parse(&record).ok().filter(|parsed| question.matches(parsed))?;
         let (store_timestamp, wire_offset) = (parsed.store_timestamp(), wire_offset(here, position));
         Some(Found { store_timestamp, wire_offset, record })

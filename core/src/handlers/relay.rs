@@ -20,6 +20,7 @@ use crate::delay::Wish;
 use crate::detour::{Detour, Extra, Numbers, Rooms};
 use crate::effects::{Answer, Effects, Refusal, ReplyTo};
 use crate::event::{Now, PeerMessage, ShardId};
+use crate::gather::Gathers;
 use crate::limits::RELAYS_MAX;
 use crate::map::Map;
 use crate::metadata::Metadata;
@@ -66,6 +67,8 @@ pub struct Relays {
     next: u64,
     /// Requests of ours that clients have not answered.
     pub pushes: Pushes,
+    /// Questions to every shard.
+    pub gathers: Gathers,
     /// Messages stored for other shards that are not durable yet, in log order.
     due: VecDeque<Due>,
     /// Versions of changes that this shard has applied, each with how far its log must be durable before control may count
@@ -155,7 +158,8 @@ pub(crate) fn put(
         return Ok((stored, flush));
     };
     let Shard { id, metadata, log, queues, index, waiting, counts, scratch, delay, half, duties, .. } = shard;
-    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown: &mut scratch.shown };
+    let topics = &metadata.topics;
+    let mut intake = Intake { id: *id, topics, log, queues, index, waiting, counts, shown: &mut scratch.shown };
     let mut rooms = Rooms { delay, half, duties, settings: &metadata.settings };
     let detour = Detour::until(wish, now, rooms.delay)?;
     let mut numbers = Numbers::default();
@@ -283,12 +287,11 @@ pub(crate) fn durable(shard: &mut Shard, durable: Position, out: &mut Effects) {
     while let Some(Due { asker, id, stored }) = shard.relays.due.pop_front_if(|due| due.stored.end <= durable) {
         out.peers.push((asker, PeerMessage::Stored { id, outcome: Ok(stored) }));
     }
-    // A log that failed does not become durable; other shards' changes must not wait for it for ever. What it could not note
-    // is noticed at the next start (`topic_drop::forget_unknown`).
+    // A log that failed does not become durable; other shards' changes must not wait for it for ever.
     let failed = shard.log.fault().is_some();
     let is_due = |(until, _): &mut (Position, u64)| *until <= durable || failed;
-    while let Some((until, version)) = shard.relays.confirms.pop_front_if(is_due) {
-        out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version, noted: until <= durable }));
+    while let Some((_, version)) = shard.relays.confirms.pop_front_if(is_due) {
+        out.peers.push((ShardId::CONTROL, PeerMessage::Confirm { version }));
     }
 }
 

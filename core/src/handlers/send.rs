@@ -261,7 +261,7 @@ fn send_one(
     let store_host = store_host(metadata, ask.origin.local);
     let sending = Sending { ask, header, topic, target, store_host };
     let mut message = sending.message(ask.command.body, header.flag, properties);
-    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown };
+    let mut intake = Intake { id: *id, topics: &metadata.topics, log, queues, index, waiting, counts, shown };
     let stored = match detour {
         None => intake.append(ask.now, target.slot, &mut message, &found.marks, target.flush)?,
         Some(detour) => detour.append(&mut rooms, &mut intake, ask.now, &mut message, &found.marks, target.flush)?,
@@ -307,7 +307,7 @@ fn send_batch(
     let sending = Sending { ask, header, topic, target, store_host };
     check_batch(metadata, &sending)?;
     let Scratch { properties: kept, ids, shown, .. } = scratch;
-    let mut intake = Intake { id: *id, log, queues, index, waiting, counts, shown };
+    let mut intake = Intake { id: *id, topics: &metadata.topics, log, queues, index, waiting, counts, shown };
     ids.clear();
     let mut first: Option<Stored> = None;
     let mut end = Position(0);

@@ -12,7 +12,7 @@ use ringmq_protocol::response_code::ResponseCode;
 use ringmq_protocol::sys_flag::{self, TransactionState};
 
 use super::relay;
-use crate::append::{Flush, Intake, Stored, wire_offset};
+use crate::append::{self, Flush, Intake, Stored, wire_offset};
 use crate::delay::wish;
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::Now;
@@ -113,7 +113,7 @@ fn decide(
     };
     check(&half, end, now)?;
     let (stored, flush) = match end.decision {
-        Decision::Commit => commit(shard, now, &half)?,
+        Decision::Commit => commit(shard, now, &half, end.position)?,
         Decision::Rollback => (write_op(shard, now, &half)?, Flush::Sync),
     };
     shard.half.table.settle(end.position);
@@ -153,12 +153,20 @@ fn check(half: &RecordRef<'_>, end: &End, now: Now) -> Result<(), Refusal> {
 }
 
 /// Stores the message in its real queue; in the schedule, if it is delayed: its delay counts from now on.
-fn commit(shard: &mut Shard, now: Now, half: &RecordRef<'_>) -> Result<(Stored, Flush), Refusal> {
+fn commit(shard: &mut Shard, now: Now, half: &RecordRef<'_>, position: Position) -> Result<(Stored, Flush), Refusal> {
     let topic = half.property(names::REAL_TOPIC);
     let queue_id = half.property(names::REAL_QID).and_then(|text| text.parse().ok());
     let (Some(topic), Some(queue_id)) = (topic, queue_id) else {
         return Err(Refusal::new(ResponseCode::SystemError, "the prepared message does not say where it belongs"));
     };
+    if !append::is_of_present(&shard.metadata.topics, &shard.queues, topic, position) {
+        return Err(Refusal::new(
+            ResponseCode::TopicNotExist,
+            format!(
+                "topic[{topic}] was deleted since the message was prepared; another one of its name does not get it"
+            ),
+        ));
+    }
     let wish = wish::wish(half.properties(), shard.delay.levels_ms(), now.wall_ms)?;
     let properties = PropertyParts { original: half.properties(), without: HALF_ONLY, extra: &[] };
     let message = Message {

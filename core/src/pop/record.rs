@@ -229,11 +229,11 @@ impl Progress {
         self.lines.entry(name).or_default().take(code, &mut reader).ok_or(BadPopState)
     }
 
-    /// A topic's queues end here.
-    pub fn topic_dropped(&mut self, topic: &str) {
-        self.lines.retain(|(name, _, _), _| **name != *topic);
+    /// All but the queues of these topics have ended.
+    pub fn keep_topics(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.lines.retain(|(name, _, _), _| keeps(name));
         // Copies went with their topic.
-        self.lines.values_mut().for_each(|found| found.moved.retain(|_, moved| *moved.topic != *topic));
+        self.lines.values_mut().for_each(|found| found.moved.retain(|_, moved| keeps(&moved.topic)));
     }
 
     /// The lines as of the log's end.
@@ -246,7 +246,6 @@ impl Progress {
                     out.insert(offset, popped);
                 }
             }
-            // A deleted topic said so in this log, so whatever is left here belongs to a queue that exists.
             let slot: QueueSlot = queues.open(&topic, queue);
             pop.lines.add(Line { topic, queue, slot, group, next, out, attempt: None });
         }

@@ -184,6 +184,8 @@ fn store(shard: &mut Shard, now: Now, revival: &Revival, record: &RecordRef<'_>)
     };
     let marks = Marks::of(record.properties());
     let Revival { line, offset, popped, .. } = revival;
+    // Behind the word that the message moved nothing may stand that ends queues of the retry topic: its copy would be gone.
+    Intake::of(shard).begin(now, &topic).ok()?;
     let at = shard.queues[slot].max();
     pop::write(shard, now, *line, &Op::Moved { offset: *offset, topic: &topic, queue, at }).ok()?;
     match Intake::of(shard).append(now, slot, &mut message, &marks, flush) {

@@ -53,8 +53,10 @@ impl Reshard<'_> {
         if !clock.is_waiting(due_ms, position) {
             return Some(Ok(()));
         }
-        let home = self.real_home(record);
-        let target = &mut self.targets[usize::from(home.0)];
+        let target = match self.real_target(record) {
+            Ok(target) => target,
+            Err(error) => return Some(Err(error)),
+        };
         let queue = u32::try_from(record.queue_id()).ok()?;
         let own = target.queues.entry((SCHEDULE_TOPIC, queue)).or_default();
         // The time of storing never falls within a queue: what is due is kept as its distance from it.
@@ -63,8 +65,9 @@ impl Reshard<'_> {
         let at = due.as_ptr().addr() - bytes.as_ptr().addr();
         let changed = Changed { queue_offset: own.next, times: Some((stored_ms, at, text)) };
         (own.next, own.stored_ms) = (own.next + 1, stored_ms);
+        let put = target.put(bytes, &changed).map(drop);
         self.carried.delayed += 1;
-        Some(target.put(bytes, &changed).map(drop))
+        Some(put)
     }
 
     /// A half message, if nobody has decided about it.
@@ -76,8 +79,7 @@ impl Reshard<'_> {
         bytes: &[u8],
     ) -> Result<(), ReshardError> {
         let Some(checks) = self.halves[usize::from(shard.0)].checks(position) else { return Ok(()) };
-        let home = self.real_home(record);
-        let target = &mut self.targets[usize::from(home.0)];
+        let target = self.real_target(record)?;
         let own = target.queues.entry((HALF_TOPIC, 0)).or_default();
         let changed = Changed { queue_offset: own.next, times: None };
         own.next += 1;
@@ -89,11 +91,12 @@ impl Reshard<'_> {
         Ok(())
     }
 
-    /// The new shard of the queue a message is meant for; the first one if there is no such queue any more.
-    fn real_home(&self, record: &RecordRef<'_>) -> ShardId {
+    /// The new log of the queue a message is meant for; the first one if there is no such queue any more.
+    fn real_target(&mut self, record: &RecordRef<'_>) -> Result<&mut Target, ReshardError> {
         let topic = record.property(names::REAL_TOPIC).unwrap_or_default();
         let queue = record.property(names::REAL_QID).and_then(|queue| queue.parse().ok()).unwrap_or(0);
-        self.home(topic, queue).unwrap_or(ShardId::CONTROL)
+        let home = self.home(topic, queue).unwrap_or(ShardId::CONTROL);
+        self.begun(home, topic)
     }
 }
 

@@ -101,8 +101,9 @@ impl Reshard<'_> {
     pub(super) fn put_offsets(&mut self) -> Result<(), ReshardError> {
         type Row = (Box<str>, u32, Box<str>, i64);
         let mut rows: Vec<Vec<Row>> = self.targets.iter().map(|_| Vec::new()).collect();
-        for payload in self.sources.iter().flat_map(|source| source.offsets.snapshot()) {
-            let read = read_batch(&payload, |topic, queue, group, offset| {
+        let all = self.sources.iter().flat_map(|source| source.offsets.snapshot(&source.metadata.topics));
+        for payload in all {
+            let read = read_batch(&payload, |topic, _, queue, group, offset| {
                 if let (Some(home), Some(offset)) = (self.home(topic, queue as i32), offset) {
                     rows[usize::from(home.0)].push((topic.into(), queue, group.into(), offset));
                 }
@@ -111,7 +112,9 @@ impl Reshard<'_> {
         }
         for (target, rows) in self.targets.iter_mut().zip(rows) {
             for some in rows.chunks(OFFSETS_PER_RECORD) {
-                let batch = some.iter().map(|(topic, queue, group, offset)| (&**topic, *queue, &**group, *offset));
+                let of = |topic: &str| self.topics.incarnation(topic);
+                let batch =
+                    some.iter().map(|(topic, queue, group, offset)| (&**topic, of(topic), *queue, &**group, *offset));
                 target.own(OwnKind::OffsetBatch, &write_batch(batch))?;
                 self.carried.offsets += some.len() as u64;
             }

@@ -9,7 +9,8 @@ use ringmq_protocol::offset::Position;
 use ringmq_protocol::record::RecordRef;
 
 use super::cold::Damage;
-use super::own_record::{OwnKind, OwnRecord};
+use super::incarnation::Begun;
+use super::own_record::OwnRecord;
 
 /// Where a queue stands.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +44,8 @@ pub struct Continuity {
     tolls: Vec<Toll>,
     /// Gaps without damage before them: the log was written like that.
     unexplained: Vec<Lost>,
-    /// Topics whose queues ended, and where.
-    dropped: BTreeMap<Box<str>, Position>,
+    /// Topics that were made, perhaps again, and where their queues begin.
+    begun: BTreeMap<Box<str>, Position>,
     /// Whether the log is looked through from its very beginning: then queues begin at 0.
     from_start: bool,
     records: u64,
@@ -60,11 +61,9 @@ impl Continuity {
     pub fn record(&mut self, at: Position, bytes: &[u8]) {
         self.records += 1;
         if let Some(own) = OwnRecord::parse(bytes) {
-            if own.kind == OwnKind::QueuesDropped
-                && let Ok(topic) = std::str::from_utf8(own.payload)
-            {
+            if let Some(Begun { topic, .. }) = Begun::of(&own) {
                 self.queues.remove(topic);
-                self.dropped.insert(topic.into(), at);
+                self.begun.insert(topic.into(), at);
             }
             return;
         }
@@ -82,7 +81,6 @@ impl Continuity {
         };
         let expected = before.or(self.from_start.then_some(Stand { next: 0, at: Position(0) }));
         if let Some(Stand { next, at: since }) = expected.filter(|before| before.next < offset) {
-            // A topic that was dropped and made again starts at 0, so less than expected is no gap.
             self.lose(Lost { topic: record.topic().into(), queue, first: next, last: offset - 1 }, since);
         }
     }
@@ -94,7 +92,7 @@ impl Continuity {
 
     /// The log ends, and a checkpoint that covers the log up to `covered` knows of messages below `end` in a queue.
     pub fn known_to(&mut self, topic: &str, queue: u32, end: u64, covered: Position) {
-        if self.dropped.get(topic).is_some_and(|at| *at >= covered) {
+        if self.begun.get(topic).is_some_and(|at| *at >= covered) {
             return;
         }
         let stand = self.queues.get(topic).and_then(|queues| queues.get(&queue)).copied();
@@ -137,6 +135,7 @@ impl std::fmt::Display for Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Incarnation, OwnKind};
     use ringmq_protocol::record::{Message, PropertyParts};
 
     fn message(topic: &str, queue: i32, offset: i64) -> Vec<u8> {
@@ -186,12 +185,13 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_topic_is_no_loss_and_a_gap_without_damage_is_said() {
+    fn a_topic_made_again_is_no_loss_and_a_gap_without_damage_is_said() {
         let mut seen = Continuity::new(true);
         seen.record(Position(0), &message("T", 0, 0));
-        let dropped = OwnRecord { kind: OwnKind::QueuesDropped, payload: b"T" };
-        let mut bytes = vec![0; dropped.size()];
-        dropped.encode(&mut bytes);
+        let payload = Begun { topic: "T", incarnation: Incarnation(5) }.payload();
+        let begun = OwnRecord { kind: OwnKind::TopicBegun, payload: &payload };
+        let mut bytes = vec![0; begun.size()];
+        begun.encode(&mut bytes);
         seen.record(Position(100), &bytes);
         seen.known_to("T", 0, 9, Position(50));
         seen.record(Position(200), &message("V", 0, 5));

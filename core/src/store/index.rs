@@ -6,6 +6,7 @@ pub mod cold;
 pub mod consume_queue;
 pub mod key_index;
 pub mod key_search;
+pub mod lives;
 pub mod marks;
 pub mod pages;
 pub mod queue_table;

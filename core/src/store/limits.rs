@@ -42,10 +42,6 @@ pub const POSITION_END: u64 = POSITION_LIMIT;
 /// Default bound of appended bytes that are not durable yet, per shard. Full means the disk cannot keep up.
 pub const WINDOW_DEFAULT: u64 = 64 << 20;
 
-/// What decided things may take beyond the window: the ends of 25,000 deleted topics' queues, more than changes that wait for
-/// their confirmation.
-pub const NOTE_ROOM: u64 = 4 << 20;
-
 /// Default memory of the tail per shard; it grows to this as messages come.
 pub const TAIL_DEFAULT: u64 = 32 << 20;
 

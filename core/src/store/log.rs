@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use super::files::superblock::Superblock;
 use super::frame::{FrameHeader, FrameKind, HEADER};
 use super::limits::{
-    BLOCK, FRAME_TARGET, NOTE_ROOM, POSITION_END, RECORD_MAX, TAIL_DEFAULT, WINDOW_DEFAULT, WRITE_MAX, WRITES_MAX,
+    BLOCK, FRAME_TARGET, POSITION_END, RECORD_MAX, TAIL_DEFAULT, WINDOW_DEFAULT, WRITE_MAX, WRITES_MAX,
 };
 use super::retention::Retention;
 use super::segment::{Active, Layout, Sealed, SegmentBase};
@@ -279,27 +279,7 @@ impl CommitLog {
         len: usize,
         fill: impl FnOnce(Position, &mut [u8]),
     ) -> Result<Position, AppendRefused> {
-        self.admit(len as u64, self.window)?;
-        Ok(self.put(now_us, len, fill))
-    }
-
-    /// Appends a small record that must not wait for the disk: what it tells has been decided already. It may go beyond the
-    /// window, by [`NOTE_ROOM`] at most.
-    ///
-    /// # Errors
-    /// As [`CommitLog::append`].
-    pub fn append_note(
-        &mut self,
-        now_us: u64,
-        len: usize,
-        fill: impl FnOnce(Position, &mut [u8]),
-    ) -> Result<Position, AppendRefused> {
-        self.admit(len as u64, self.window + NOTE_ROOM)?;
-        Ok(self.put(now_us, len, fill))
-    }
-
-    #[inline]
-    fn put(&mut self, now_us: u64, len: usize, fill: impl FnOnce(Position, &mut [u8])) -> Position {
+        self.admit(len as u64)?;
         let start = self.frame_for(len as u64, now_us);
         let end = start + len as u64;
         self.tail.reserve(start, end, self.durable.min(self.written));
@@ -311,7 +291,7 @@ impl CommitLog {
             self.append_across(position, len, fill);
         }
         self.appended = end;
-        position
+        Ok(position)
     }
 
     /// A record that a chunk's end would cut: encoded aside, then copied.
@@ -325,11 +305,11 @@ impl CommitLog {
     }
 
     #[inline]
-    fn admit(&self, len: u64, window: u64) -> Result<(), AppendRefused> {
+    fn admit(&self, len: u64) -> Result<(), AppendRefused> {
         assert!(len >= 8, "a record has at least a size and a magic");
         let pending = self.appended - self.durable;
         if self.fault.is_none()
-            && pending + len <= window
+            && pending + len <= self.window
             && len <= RECORD_MAX.min(self.layout.record_max())
             && self.active.end() < POSITION_END
         {

@@ -28,8 +28,9 @@ pub enum OwnKind {
     GroupPut = 4,
     /// Control shard: a consumer group is no more.
     GroupDrop = 5,
-    /// The queues of a topic (the payload is its name) end here on this shard; made again they start at 0.
-    QueuesDropped = 6,
+    /// From here on, what this shard stores for a topic is of this incarnation; queues of another one end, see
+    /// [`crate::store::Begun`].
+    TopicBegun = 6,
     /// Control shard: a setting was changed at run time.
     SettingPut = 7,
     /// How far the clock that delays are measured by is from the wall clock.
@@ -47,7 +48,7 @@ impl OwnKind {
         OwnKind::TopicDrop,
         OwnKind::GroupPut,
         OwnKind::GroupDrop,
-        OwnKind::QueuesDropped,
+        OwnKind::TopicBegun,
         OwnKind::SettingPut,
         OwnKind::DelayClock,
         OwnKind::HalfChecked,

@@ -204,7 +204,7 @@ impl Recovery {
         let sealed = marks.into_iter().flat_map(|marks| marks.iter()).filter(|mark| mark.run.is_some());
         for mark in sealed.filter(|mark| mark.run.is_some_and(|(run, _)| run.base.0 >= start)) {
             let state = ConsumeQueue::sealed(mark.min, mark.born, mark.run);
-            self.queues.restore(mark.topic, mark.queue, state, mark.floor);
+            self.queues.restore(&mark.life, mark.queue, state, mark.floor);
         }
         let first = self.segments.partition_point(|file| file.base.0 < indexed_to);
         for (n, file) in self.segments[..first].iter().enumerate() {
@@ -452,15 +452,17 @@ impl Recovery {
         Recovered { log, queues: self.queues, keys: self.keys, checkpoint: self.checkpoint, report: self.report }
     }
 
-    /// Puts in what the checkpoint alone knows of queues: that of those whose messages have all expired, and where a queue
-    /// begins. Done once, when all that the checkpoint covers was read.
+    /// Puts in what the checkpoint alone knows: which topics there are and of which incarnation, queues whose messages have all
+    /// expired, where a queue begins. What it does not know was deleted. Done once, when all that the checkpoint covers was read.
     fn mark_queues(&mut self) {
-        if std::mem::replace(&mut self.marked, true) {
-            return;
-        }
-        let Recovery { checkpoint, queues, .. } = self;
-        for mark in checkpoint.iter().flat_map(|checkpoint| checkpoint.queues.iter()) {
-            let slot = queues.open(mark.topic, mark.queue);
+        let covered = self.covered();
+        let Recovery { checkpoint: Some(checkpoint), queues, marked: marked @ false, .. } = self else { return };
+        *marked = true;
+        let affirmed: Vec<usize> =
+            checkpoint.queues.lives().map(|life| queues.affirm(&life, Position(covered))).collect();
+        queues.bury_others(&affirmed, Position(covered));
+        for mark in checkpoint.queues.iter() {
+            let slot = queues.open(mark.life.topic, mark.queue);
             let state = &mut queues[slot];
             if state.max() < mark.max && state.is_empty() {
                 *state = ConsumeQueue::starting_at(mark.max);

@@ -28,6 +28,7 @@ use ringmq_protocol::{names, perm};
 
 use crate::event::ShardId;
 use crate::map::Named;
+use crate::store::{Incarnation, Position};
 
 /// Most queues of one topic: each costs a line in every statistics answer.
 pub const QUEUES_PER_TOPIC_MAX: u32 = 65_536;
@@ -172,6 +173,9 @@ pub struct Topic {
     pub flush: Option<FlushMode>,
     /// The shard of each queue that exists or ever existed; never shrinks, because the data stays where it is.
     pub shards: Owners,
+    /// Which making of the topic this is: where the control shard's log says that it was made, so no two are equal.
+    /// [`Incarnation::NONE`] for the broker's own topics, which nobody deletes, and while it is only planned.
+    pub incarnation: Incarnation,
 }
 
 // Every shard has a row of each of a million topics: a field more here is a field more everywhere.
@@ -188,6 +192,13 @@ impl Topic {
     #[must_use]
     pub fn queues(&self) -> u32 {
         self.read_queues.max(self.write_queues)
+    }
+
+    /// The same topic with other numbers of queues.
+    #[must_use]
+    pub fn spec(&self, read_queues: u32, write_queues: u32) -> TopicSpec {
+        let Topic { name, perm, filter, sys_flag, order, attributes, .. } = self.clone();
+        TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes }
     }
 
     /// The shard that owns a queue; `None` for a queue the topic does not have.
@@ -208,6 +219,16 @@ impl Topic {
     #[must_use]
     pub fn is_retry(&self) -> bool {
         self.class == Class::Retry
+    }
+
+    /// It is made by a record at this place of the control shard's log, unless it was made before. Whether that gives it its
+    /// incarnation: no place is ever used for two records that last.
+    pub(crate) fn is_made_at(&mut self, position: Position) -> bool {
+        let is_new = self.incarnation.is_none() && !matches!(self.class, Class::System { .. });
+        if is_new {
+            self.incarnation = Incarnation(position.0);
+        }
+        is_new
     }
 
     fn assert_sound(&self) {

@@ -7,6 +7,7 @@
 //! ```text
 //! TopicPut    1 | name | read u32 | write u32 | perm i32 | filter u8 | sysFlag i32 | order u8 | attributes | queues i32 | round i16
 //!               | where round is 0: shard i16 per queue; else first i16: queue n is on shard (first + n) % round
+//!               | incarnation i64
 //! TopicDrop   1 | name
 //! GroupPut    1 | name | flags u8 | retryQueues i32 | retryMaxTimes i32 | policy | brokerId i64 | slowBroker i64
 //!               | groupSysFlag i32 | consumeTimeout i32 | attributes | modes
@@ -24,7 +25,7 @@ use ringmq_protocol::wire::Reader;
 use super::{Attributes, Change, Class, FilterType, Owners, Perm, QUEUES_PER_TOPIC_MAX, Topic};
 use crate::event::ShardId;
 use crate::group::{Group, Mode, RequestMode, RetryPolicy};
-use crate::store::OwnKind;
+use crate::store::{AppendRefused, CommitLog, Incarnation, OwnKind, OwnRecord, Position};
 
 const VERSION: u8 = 1;
 
@@ -86,6 +87,25 @@ impl Change {
             Change::View { .. } => unreachable!("a view has no kind of record"),
         }
         Some((kind, out))
+    }
+
+    /// Appends the record that keeps this change to the control shard's log, at mono time `now_us`; by it a topic that is made gets
+    /// its incarnation. Where the log ends then, 0 for a change that is not kept.
+    ///
+    /// # Errors
+    /// As [`CommitLog::append`]; nothing changed then.
+    pub fn keep(&mut self, log: &mut CommitLog, now_us: u64) -> Result<Position, AppendRefused> {
+        let Some((kind, mut payload)) = self.to_record() else { return Ok(Position(0)) };
+        let size = OwnRecord { kind, payload: &payload }.size();
+        log.append(now_us, size, |position, bytes| {
+            if let Change::TopicPut(topic) = self
+                && topic.is_made_at(position)
+            {
+                payload.splice(1.., topic_payload(topic));
+            }
+            OwnRecord { kind, payload: &payload }.encode(bytes);
+        })?;
+        Ok(log.appended())
     }
 
     /// Reads a record's payload. `shards` is how many shards the data directory has.
@@ -220,6 +240,12 @@ fn take_pairs(from: &mut Reader<'_>) -> Option<Vec<(Box<str>, Box<str>)>> {
     (count >= 0).then_some(pairs)
 }
 
+fn topic_payload(topic: &Topic) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_topic(&mut out, topic);
+    out
+}
+
 fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
     // Destructured so that a new field cannot be forgotten here.
     let Topic {
@@ -234,6 +260,7 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
         attributes,
         flush: _,
         shards,
+        incarnation,
     } = topic;
     put_text(out, name);
     out.extend_from_slice(&read_queues.to_be_bytes());
@@ -254,6 +281,7 @@ fn put_topic(out: &mut Vec<u8>, topic: &Topic) {
             shards.iter().for_each(|shard| out.extend_from_slice(&shard.0.to_be_bytes()));
         }
     }
+    out.extend_from_slice(&incarnation.0.to_be_bytes());
 }
 
 /// Stands where the number of shards in a round would: the shards are listed.
@@ -289,8 +317,22 @@ fn take_topic(from: &mut Reader<'_>, shards: u16) -> Option<Topic> {
             fits.then(|| Owners::round(first, round, count as u32))?
         }
     };
+    let incarnation = Incarnation(from.i64()? as u64);
     let (class, flush) = (Class::of(&name), attributes.flush());
-    Some(Topic { name, class, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush, shards })
+    Some(Topic {
+        name,
+        class,
+        read_queues,
+        write_queues,
+        perm,
+        filter,
+        sys_flag,
+        order,
+        attributes,
+        flush,
+        shards,
+        incarnation,
+    })
 }
 
 /// Bits of a group's flags byte.

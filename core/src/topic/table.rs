@@ -4,6 +4,7 @@
 //! changes through `put` and `drop`, which `Metadata::apply` calls; asking what a topic would be changes nothing.
 
 use crate::map::ByName;
+use crate::store::Incarnation;
 
 use super::{Attributes, Class, FilterType, Perm, Spread, Topic};
 
@@ -66,6 +67,12 @@ impl TopicTable {
         self.topics.get(name)
     }
 
+    /// Which making of the topic the present one is; [`Incarnation::NONE`] also if there is no such topic.
+    #[must_use]
+    pub fn incarnation(&self, name: &str) -> Incarnation {
+        self.get(name).map_or(Incarnation::NONE, |topic| topic.incarnation)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -95,19 +102,33 @@ impl TopicTable {
         self.topics.end()
     }
 
-    /// The topic that `spec` asks for: queues that exist keep their shard, new ones are spread.
+    /// The topic that `spec` asks for: queues that exist keep their shard, new ones are spread. One that does not exist yet has no
+    /// incarnation until it is made.
     ///
     /// # Panics
     /// When the queue counts were not checked before.
     #[must_use]
     pub fn plan(&self, spec: TopicSpec) -> Topic {
         let TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes } = spec;
-        let kept = self.get(&name).map(|topic| &topic.shards);
-        let shards = self.spread.assign(kept, read_queues.max(write_queues));
+        let known = self.get(&name);
+        let incarnation = known.map_or(Incarnation::NONE, |topic| topic.incarnation);
+        let shards = self.spread.assign(known.map(|topic| &topic.shards), read_queues.max(write_queues));
         let class = Class::of(&name);
         let flush = attributes.flush();
-        let topic =
-            Topic { name, class, read_queues, write_queues, perm, filter, sys_flag, order, attributes, flush, shards };
+        let topic = Topic {
+            name,
+            class,
+            read_queues,
+            write_queues,
+            perm,
+            filter,
+            sys_flag,
+            order,
+            attributes,
+            flush,
+            shards,
+            incarnation,
+        };
         topic.assert_sound();
         topic
     }

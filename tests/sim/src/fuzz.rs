@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use ringmq_core::event::ShardId;
 use ringmq_core::harness::{Disk, Harness};
 
-use crate::ledger::{Kind, Ledger, QueueKey};
+use crate::ledger::{Content, Fate, Kind, Ledger, QueueKey};
 use crate::planted::Planted;
 use crate::random::Random;
 use crate::reader::Reader;
@@ -79,7 +79,7 @@ impl Directory {
                 Err(_) => return Ok(Ended::Started),
             }
             let second = self.read(&mut broker, forged)?;
-            let shrunk = |(key, content): (&QueueKey, &Vec<usize>)| !second[key].starts_with(content);
+            let shrunk = |(key, content): (&QueueKey, &Content)| !second[key].goes_on_from(content);
             match first.iter().find(|queue| shrunk(*queue)) {
                 Some((key, content)) if !forged => {
                     Err(format!("{key:?} showed {content:?}, after another start {:?}", second[key]))
@@ -90,7 +90,7 @@ impl Directory {
     }
 
     /// Reads every queue as far as it can be read.
-    fn read(&self, broker: &mut Harness, forged: bool) -> Result<BTreeMap<QueueKey, Vec<usize>>, String> {
+    fn read(&self, broker: &mut Harness, forged: bool) -> Result<BTreeMap<QueueKey, Content>, String> {
         let mut all = BTreeMap::new();
         let mut opaque = 0;
         for key in self.ledger.settled_queues() {
@@ -109,15 +109,17 @@ impl Directory {
     }
 
     /// What is shown was sent, and is where it was; only what waited for its time may come anew.
-    fn compare(&self, key: &QueueKey, content: &[usize]) -> Result<(), String> {
+    fn compare(&self, key: &QueueKey, content: &Content) -> Result<(), String> {
         let settled = self.ledger.settled(key);
-        let same = content.iter().zip(settled).take_while(|(shown, known)| shown == known).count();
-        let late = |number: &usize| {
-            let sent = self.ledger.message(*number);
-            sent.queue == *key && matches!(sent.kind, Kind::Later { .. })
+        let fits = |(offset, number): (i64, usize)| {
+            let sent = self.ledger.message(number);
+            let late = matches!(sent.kind, Kind::Later { .. });
+            // What was let go of may be shown once more.
+            let again = offset < settled.first && [Fate::Expired(offset), Fate::Perhaps].contains(&sent.fate);
+            settled.at(offset) == Some(number) || sent.queue == *key && (late && offset >= settled.end() || again)
         };
         // What a deleted topic held may be back if its end was what was damaged.
-        if key.0.starts_with("drop-") || content[same..].iter().all(late) {
+        if key.0.starts_with("drop-") || content.iter().all(fits) {
             return Ok(());
         }
         Err(format!("{key:?} shows {content:?}, it held {settled:?}"))

@@ -33,6 +33,8 @@ pub enum Fate {
     Promised,
     /// A promise of an asynchronous topic that a power cut may have taken: it may appear once, or never.
     Perhaps,
+    /// It was stored at this offset and is old enough to have been let go of. A start may show it once more.
+    Expired(i64),
     /// Not stored, the broker said, or rolled back.
     Refused,
     /// Stored at this offset, as a look at the whole queue after a start has shown.
@@ -52,6 +54,42 @@ pub struct Sent {
     pub durable: bool,
     pub kind: Kind,
     pub fate: Fate,
+    /// When it was sent, microseconds.
+    pub sent_us: u64,
+}
+
+/// What a queue shows: the numbers of its messages, from its minimum on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    pub first: i64,
+    pub numbers: Vec<usize>,
+}
+
+impl Content {
+    /// Nothing yet, from this offset on.
+    pub fn from(first: i64) -> Self {
+        Content { first, numbers: Vec::new() }
+    }
+
+    /// The offset that comes next.
+    pub fn end(&self) -> i64 {
+        self.first + self.numbers.len() as i64
+    }
+
+    /// The message at an offset.
+    pub fn at(&self, offset: i64) -> Option<usize> {
+        self.numbers.get(usize::try_from(offset - self.first).ok()?).copied()
+    }
+
+    /// Every message with its offset.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, usize)> {
+        (self.first..).zip(self.numbers.iter().copied())
+    }
+
+    /// Whether it shows all that this one shows, and it begins there or before.
+    pub fn goes_on_from(&self, earlier: &Content) -> bool {
+        self.first <= earlier.first && earlier.iter().all(|(offset, number)| self.at(offset) == Some(number))
+    }
 }
 
 /// How a start came about.
@@ -71,10 +109,14 @@ pub struct Ledger {
     by_queue: BTreeMap<QueueKey, Vec<usize>>,
     /// What consumers were shown.
     seen: BTreeMap<QueueKey, BTreeMap<i64, usize>>,
-    /// What a look at the whole queue after a start showed: durable, so it stays.
-    settled: BTreeMap<QueueKey, Vec<usize>>,
+    /// What a look at the whole queue after the last start showed: durable, so it stays until it expires.
+    settled: BTreeMap<QueueKey, Content>,
     /// The time, microseconds.
     now_us: u64,
+    /// The age at which messages may go, microseconds.
+    reserved_us: Option<u64>,
+    /// Messages below this number may go: the disk was too full.
+    crowded: usize,
 }
 
 impl Ledger {
@@ -83,11 +125,27 @@ impl Ledger {
         self.now_us = now_us;
     }
 
+    /// The broker keeps messages for this long.
+    pub fn keeps_for(&mut self, reserved_us: u64) {
+        self.reserved_us = Some(reserved_us);
+    }
+
+    /// The disk is too full: whatever is there may go, whatever its age.
+    pub fn disk_is_crowded(&mut self) {
+        self.crowded = self.messages.len();
+    }
+
+    /// Whether retention may have let go of a message.
+    pub fn may_go(&self, number: usize) -> bool {
+        let age_us = self.now_us.saturating_sub(self.messages[number].sent_us);
+        number < self.crowded || self.reserved_us.is_some_and(|reserved_us| age_us >= reserved_us)
+    }
+
     /// A message is sent. Of one producer, the numbers grow in the order of sending.
     pub fn sent(&mut self, queue: QueueKey, producer: usize, durable: bool, kind: Kind) -> usize {
         let number = self.messages.len();
         self.by_queue.entry(queue.clone()).or_default().push(number);
-        self.messages.push(Sent { queue, producer, durable, kind, fate: Fate::Open });
+        self.messages.push(Sent { queue, producer, durable, kind, fate: Fate::Open, sent_us: self.now_us });
         number
     }
 
@@ -115,22 +173,17 @@ impl Ledger {
     /// Messages that a start has shown to be stored in one of the topic's queues.
     pub fn stored_in(&self, topic: &str) -> impl Iterator<Item = usize> {
         let queues = self.settled.iter().filter(move |((name, _), _)| name == topic);
-        queues.flat_map(|(_, numbers)| numbers.iter().copied())
+        queues.flat_map(|(_, content)| content.numbers.iter().copied())
     }
 
     /// What the last start found in a queue.
-    pub fn settled(&self, queue: &QueueKey) -> &[usize] {
-        self.settled.get(queue).map_or(&[], Vec::as_slice)
+    pub fn settled(&self, queue: &QueueKey) -> Content {
+        self.settled.get(queue).cloned().unwrap_or_default()
     }
 
     /// The queues that the last start looked at.
     pub fn settled_queues(&self) -> impl Iterator<Item = &QueueKey> {
         self.settled.keys()
-    }
-
-    /// How many messages the last start found in a queue.
-    pub fn settled_len(&self, queue: &QueueKey) -> usize {
-        self.settled.get(queue).map_or(0, Vec::len)
     }
 
     /// The broker says where a message is. Of a delayed one it only says that it has it.
@@ -201,8 +254,8 @@ impl Ledger {
         if let Some(before) = before.filter(|before| *before != number) {
             return Err(format!("{queue:?} offset {offset} showed message {before}, now {number}"));
         }
-        let settled = self.settled.get(queue).and_then(|queue| queue.get(offset as usize));
-        if let Some(settled) = settled.filter(|settled| **settled != number) {
+        let settled = self.settled.get(queue).and_then(|queue| queue.at(offset));
+        if let Some(settled) = settled.filter(|settled| *settled != number) {
             return Err(format!(
                 "{queue:?} offset {offset} held message {settled} after the last start, shows {number}"
             ));
@@ -229,41 +282,38 @@ impl Ledger {
             Fate::Refused => holds("which was refused".to_owned()),
             Fate::Lost => holds("which had been lost".to_owned()),
             Fate::Gone => holds("whose topic was deleted".to_owned()),
-            Fate::Acknowledged(at) | Fate::Stored(at) if at != offset => holds(format!("whose offset is {at}")),
-            Fate::Open | Fate::Acknowledged(_) | Fate::Promised | Fate::Perhaps | Fate::Stored(_) => Ok(()),
+            Fate::Acknowledged(at) | Fate::Stored(at) | Fate::Expired(at) if at != offset => {
+                holds(format!("whose offset is {at}"))
+            }
+            Fate::Open
+            | Fate::Acknowledged(_)
+            | Fate::Promised
+            | Fate::Perhaps
+            | Fate::Stored(_)
+            | Fate::Expired(_) => Ok(()),
         }
     }
 
-    /// The whole content of a queue after a start: the numbers of its messages from offset 0.
+    /// The whole content of a queue after a start.
     ///
     /// # Errors
     /// Something acknowledged or seen is missing or elsewhere, something is there twice or in another order than sent.
-    pub fn settle(&mut self, queue: &QueueKey, content: &[usize], after: After) -> Result<(), String> {
-        for (offset, number) in (0..).zip(content) {
-            self.belongs(queue, offset, *number)?;
+    pub fn settle(&mut self, queue: &QueueKey, content: &Content, after: After) -> Result<(), String> {
+        for (offset, number) in content.iter() {
+            self.belongs(queue, offset, number)?;
         }
         check_order(queue, content, &self.messages)?;
         self.check_settled(queue, content)?;
         self.check_seen(queue, content)?;
-        let places: BTreeMap<usize, i64> = content.iter().copied().zip(0..).collect();
+        let places: BTreeMap<usize, i64> = content.iter().map(|(offset, number)| (number, offset)).collect();
         for number in self.by_queue.get(queue).into_iter().flatten() {
-            settle_message(*number, &mut self.messages[*number], places.get(number).copied(), after)?;
+            // Below the queue's beginning lies what it let go of. Where an unanswered message was nobody knows.
+            let (first, may_go) = (content.first, self.may_go(*number));
+            let expired = |at: Option<i64>| may_go && at.is_none_or(|at| at < first) && first > 0;
+            settle_message(*number, &mut self.messages[*number], places.get(number).copied(), after, expired)?;
         }
-        self.settled.insert(queue.clone(), content.to_vec());
+        self.settled.insert(queue.clone(), content.clone());
         Ok(())
-    }
-
-    /// The same when the power was cut while the topic was being deleted and nothing else happened to it: the queue is as
-    /// it was, or it is empty and begins at 0 again.
-    ///
-    /// # Errors
-    /// It is neither.
-    pub fn settle_dropping(&mut self, queue: &QueueKey, content: &[usize]) -> Result<(), String> {
-        if content.is_empty() {
-            self.queue_dropped(queue);
-            return Ok(());
-        }
-        self.settle(queue, content, After::Cut)
     }
 
     /// Every message is in its queue by now that was promised to be.
@@ -278,41 +328,64 @@ impl Ledger {
     }
 
     /// What an earlier start found was durable then.
-    fn check_settled(&self, queue: &QueueKey, content: &[usize]) -> Result<(), String> {
-        let settled = self.settled.get(queue).map_or(&[][..], Vec::as_slice);
-        if content.starts_with(settled) {
-            return Ok(());
+    fn check_settled(&self, queue: &QueueKey, content: &Content) -> Result<(), String> {
+        let settled = self.settled(queue);
+        for (offset, number) in settled.iter() {
+            match content.at(offset) {
+                Some(now) if now == number => {}
+                None if offset < content.first && self.may_go(number) => {}
+                None if offset < content.first => {
+                    return Err(format!(
+                        "{queue:?} begins at {}, message {number} at {offset} was to stay",
+                        content.first
+                    ));
+                }
+                now => {
+                    return Err(format!("{queue:?} offset {offset} held {number} after the last start, now {now:?}"));
+                }
+            }
         }
-        Err(format!("{queue:?} held {} messages after the last start, not all of them are there now", settled.len()))
+        Ok(())
     }
 
     /// What a consumer saw of a topic that keeps its word is still there; of another one, only in the same place.
-    fn check_seen(&mut self, queue: &QueueKey, content: &[usize]) -> Result<(), String> {
-        let Some(seen) = self.seen.get_mut(queue) else { return Ok(()) };
-        for (offset, number) in &*seen {
-            match content.get(*offset as usize) {
-                Some(now) if now == number => {}
+    fn check_seen(&mut self, queue: &QueueKey, content: &Content) -> Result<(), String> {
+        for (offset, number) in self.seen.get(queue).into_iter().flatten() {
+            match content.at(*offset) {
+                Some(now) if now == *number => {}
                 Some(now) => return Err(format!("{queue:?} offset {offset} showed message {number}, now {now}")),
+                None if *offset < content.first && self.may_go(*number) => {}
                 None if self.messages[*number].durable => {
                     return Err(format!("{queue:?} offset {offset} showed message {number}, which is gone"));
                 }
                 None => {}
             }
         }
-        let end = content.len() as i64;
-        seen.retain(|offset, _| *offset < end);
+        if let Some(seen) = self.seen.get_mut(queue) {
+            seen.retain(|offset, _| *offset < content.end());
+        }
         Ok(())
     }
 }
 
-/// Compares what is known of a message with where a start found it.
-fn settle_message(number: usize, sent: &mut Sent, at: Option<i64>, after: After) -> Result<(), String> {
+/// Compares what is known of a message with where a start found it. `expired` says whether it may be gone from an offset (`None`:
+/// not known) because it is old.
+fn settle_message(
+    number: usize,
+    sent: &mut Sent,
+    at: Option<i64>,
+    after: After,
+    expired: impl Fn(Option<i64>) -> bool,
+) -> Result<(), String> {
     let may_lose = after == After::Cut && !sent.durable;
     let queue = &sent.queue;
     sent.fate = match (sent.fate, at) {
-        (Fate::Open | Fate::Acknowledged(_) | Fate::Promised | Fate::Perhaps | Fate::Stored(_), Some(at)) => {
-            Fate::Stored(at)
-        }
+        (
+            Fate::Open | Fate::Acknowledged(_) | Fate::Promised | Fate::Perhaps | Fate::Stored(_) | Fate::Expired(_),
+            Some(at),
+        ) => Fate::Stored(at),
+        (Fate::Open | Fate::Promised | Fate::Perhaps, None) if expired(None) => Fate::Perhaps,
+        (Fate::Acknowledged(at) | Fate::Stored(at) | Fate::Expired(at), None) if expired(Some(at)) => Fate::Expired(at),
         (Fate::Open, None) if sent.kind == Kind::Plain => Fate::Lost,
         // It may be waiting for its time or for a decision.
         (Fate::Open | Fate::Perhaps, None) => Fate::Perhaps,
@@ -325,7 +398,7 @@ fn settle_message(number: usize, sent: &mut Sent, at: Option<i64>, after: After)
         (Fate::Acknowledged(offset), None) => {
             return Err(format!("message {number} was acknowledged at {queue:?} offset {offset} and is gone"));
         }
-        (Fate::Stored(offset), None) => {
+        (Fate::Stored(offset) | Fate::Expired(offset), None) => {
             return Err(format!("message {number} was durable at offset {offset} and is gone"));
         }
         (fate @ (Fate::Refused | Fate::Lost | Fate::Gone), None) => fate,
@@ -337,18 +410,18 @@ fn settle_message(number: usize, sent: &mut Sent, at: Option<i64>, after: After)
 }
 
 /// No message twice, and those of one producer in the order of sending.
-fn check_order(queue: &QueueKey, content: &[usize], messages: &[Sent]) -> Result<(), String> {
+fn check_order(queue: &QueueKey, content: &Content, messages: &[Sent]) -> Result<(), String> {
     let mut last: BTreeMap<usize, usize> = BTreeMap::new();
     let mut all = BTreeSet::new();
-    for (offset, number) in content.iter().enumerate() {
-        let Sent { producer, kind, .. } = messages[*number];
-        if !all.insert(*number) {
+    for (offset, number) in content.iter() {
+        let Sent { producer, kind, .. } = messages[number];
+        if !all.insert(number) {
             return Err(format!("{queue:?} offset {offset} holds message {number} a second time"));
         }
         if kind != Kind::Plain {
             continue;
         }
-        if let Some(before) = last.insert(producer, *number).filter(|before| before >= number) {
+        if let Some(before) = last.insert(producer, number).filter(|before| *before >= number) {
             return Err(format!(
                 "{queue:?} offset {offset} holds message {number} of producer {producer} behind its message {before}"
             ));

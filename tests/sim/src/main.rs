@@ -73,15 +73,17 @@ fn one(seed: u64, steps: u32) -> ExitCode {
     }
 }
 
-/// What all seeds came to: messages sent, kept; cuts, stops, faults; damaged directories healed, refused.
-type Total = [u64; 7];
+/// What all seeds came to: messages sent, kept; cuts, stops, faults; damaged directories healed, refused; segments released;
+/// directories rewritten.
+type Total = [u64; 9];
 
 fn work(seed: u64, flags: &Flags, total: &mut Total) -> Result<(), String> {
     if flags.every_step {
         return runs::cut_at_every_step(seed, flags.steps);
     }
-    let Outcome { trace: _, sent, kept, cuts, stops, faults, healed, refused } = run(seed, flags.steps)?;
-    let counts = [cuts, stops, faults, healed, refused].map(u64::from);
+    let outcome = run(seed, flags.steps)?;
+    let Outcome { trace: _, sent, kept, cuts, stops, faults, healed, refused, released, resharded } = outcome;
+    let counts = [cuts, stops, faults, healed, refused, released, resharded].map(u64::from);
     let parts = [sent as u64, kept as u64].into_iter().chain(counts);
     total.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
     Ok(())
@@ -113,10 +115,11 @@ fn many(from: u64, seeds: u64, flags: &Flags) -> ExitCode {
             total.iter_mut().zip(sums).for_each(|(sum, part)| *sum += part);
         }
     });
-    let [sent, kept, cuts, stops, faults, healed, refused] = total;
+    let [sent, kept, cuts, stops, faults, healed, refused, released, resharded] = total;
     println!(
         "{sent} messages sent, {kept} kept, {cuts} power cuts, {stops} orderly stops, {faults} disk faults, \
-         {healed} damaged directories healed, {refused} refused, {:.1} s",
+         {healed} damaged directories healed, {refused} refused, {released} segments released, {resharded} directories \
+         rewritten to other numbers of shards, {:.1} s",
         begin.elapsed().as_secs_f64()
     );
     failed.sort();

@@ -35,6 +35,14 @@ pub enum Planted {
     NoPopSection,
     /// A start leaves out the last frame of the log.
     LastFrameDropped,
+    /// Retention lets go of segments whose time has not come, on a disk that has room.
+    ReleasesTooMuch,
+    /// The files of released segments go before checkpoints say that they may.
+    RemovesEarly,
+    /// The consumers' offsets are left behind when the directory is rewritten.
+    ReshardForgetsOffsets,
+    /// A topic that is made again has the number of the one before.
+    SameMaking,
 }
 
 impl Planted {
@@ -42,7 +50,7 @@ impl Planted {
     pub const SEEDS: u64 = 100;
 
     /// All bugs.
-    pub const ALL: [Planted; 13] = [
+    pub const ALL: [Planted; 17] = [
         Planted::SkipChecksum,
         Planted::AcknowledgeEarly,
         Planted::DurableOverGap,
@@ -56,6 +64,10 @@ impl Planted {
         Planted::NoHalfSection,
         Planted::NoPopSection,
         Planted::LastFrameDropped,
+        Planted::ReleasesTooMuch,
+        Planted::RemovesEarly,
+        Planted::ReshardForgetsOffsets,
+        Planted::SameMaking,
     ];
 
     /// The checkpoint section that is left out.

@@ -13,7 +13,10 @@ use crate::ledger::QueueKey;
 pub const FRAME: usize = 40;
 const FRAME_MAGIC: u32 = 0x524d_5146;
 const OWN_MAGIC: u32 = 0x524d_514f;
-const QUEUES_DROPPED: u16 = 6;
+const OFFSETS: u16 = 1;
+const TOPIC_PUT: u16 = 2;
+const TOPIC_DROP: u16 = 3;
+const TOPIC_BEGUN: u16 = 6;
 
 /// A message as it lies in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,13 @@ pub struct Walked {
     /// The position behind the last frame.
     pub end: u64,
     pub queues: BTreeMap<QueueKey, Vec<RawMessage>>,
+    /// Which making of each topic the messages are of.
+    pub begun: BTreeMap<String, u64>,
+    /// What the control shard's log says of topics: the making of each that exists. Without what its first segments said, if
+    /// they have expired.
+    pub topics: BTreeMap<String, u64>,
+    /// Where the first segment begins.
+    pub start: u64,
 }
 
 /// One frame: where it begins in the file, and how long it is with its header.
@@ -111,12 +121,61 @@ pub fn drop_last_frame(disk: &mut Disk) {
     }
 }
 
+/// Gives every making of a topic the same number, in the log; the log is all that is left.
+pub fn same_makings(disk: &mut Disk) {
+    disk.checkpoints = [None, None];
+    disk.indexes.clear();
+    disk.partials.clear();
+    for (base, file) in &mut disk.segments {
+        for frame in frames(*base, file) {
+            let mut at = frame.at + FRAME;
+            while at < frame.at + frame.total {
+                let size = word(file, at) as usize;
+                if word(file, at + 4) == OWN_MAGIC {
+                    let kind = half(file, at + 8);
+                    same_making(kind, &mut file[at + 16..at + size]);
+                }
+                at += size;
+            }
+            seal(file, frame);
+        }
+    }
+}
+
+fn same_making(kind: u16, payload: &mut [u8]) {
+    let put = |at: usize, payload: &mut [u8]| {
+        if long(payload, at) > 0 {
+            payload[at..at + 8].copy_from_slice(&7u64.to_be_bytes());
+        }
+    };
+    match kind {
+        TOPIC_PUT => put(payload.len() - 8, payload),
+        TOPIC_BEGUN => put(0, payload),
+        OFFSETS => {
+            let mut at = 4;
+            while at < payload.len() {
+                at += 2 + usize::from(half(payload, at));
+                put(at, payload);
+                at += 12;
+                at += 2 + usize::from(half(payload, at)) + 8;
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Reads all segments.
 ///
 /// # Errors
 /// A frame with a right checksum holds something that is no record.
 pub fn walk(disk: &Disk) -> Result<Walked, String> {
-    let mut walked = Walked::default();
+    let mut walked = Walked { start: disk.segments.keys().next().copied().unwrap_or(0), ..Walked::default() };
+    if walked.start > 0 {
+        // What has expired said of which making what follows is.
+        let lives = disk.found().checkpoint.map(|checkpoint| checkpoint.queues);
+        let lives = lives.iter().flat_map(|queues| queues.lives().map(|life| (life.topic.into(), life.incarnation.0)));
+        walked.begun = lives.collect();
+    }
     let mut epoch = 0;
     for (base, file) in &disk.segments {
         walked.end = walked.end.max(*base);
@@ -148,12 +207,28 @@ fn take_records(mut rest: &[u8], walked: &mut Walked) -> Result<(), String> {
         if word(record, 4) != OWN_MAGIC {
             let (queue, message) = take_message(record).ok_or("a message that is none")?;
             walked.queues.entry(queue).or_default().push(message);
-        } else if half(record, 8) == QUEUES_DROPPED {
-            let topic = String::from_utf8_lossy(&record[16..]).into_owned();
-            walked.queues.retain(|(name, _), _| *name != topic);
+        } else {
+            take_own(half(record, 8), &record[16..], walked).ok_or("an own record that is none")?;
         }
     }
     Ok(())
+}
+
+fn take_own(kind: u16, payload: &[u8], walked: &mut Walked) -> Option<()> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // A version, and the name with its length.
+    let name = || Some(text(payload.get(5..5 + word(payload.get(..5)?, 1) as usize)?));
+    match kind {
+        TOPIC_PUT => drop(walked.topics.insert(name()?, long(payload, payload.len().checked_sub(8)?))),
+        TOPIC_DROP => drop(walked.topics.remove(&name()?)),
+        TOPIC_BEGUN => {
+            let topic = text(payload.get(8..)?);
+            walked.queues.retain(|(name, _), _| *name != topic);
+            walked.begun.insert(topic, long(payload, 0));
+        }
+        _ => {}
+    }
+    Some(())
 }
 
 /// A stored message: fixed fields, two hosts, body, topic, properties.

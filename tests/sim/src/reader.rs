@@ -6,6 +6,7 @@ use ringmq_core::event::Origin;
 use ringmq_core::harness::Harness;
 use ringmq_protocol::response_code::ResponseCode;
 
+use crate::ledger::Content;
 use crate::wire::{self, QueueName};
 use crate::world::answers::{messages_of, offset_of, with_command};
 
@@ -54,9 +55,13 @@ impl<'h> Reader<'h> {
     ///
     /// # Errors
     /// The broker shows something that cannot be, or refuses.
-    pub fn whole_queue(&mut self, name: QueueName<'_>) -> Result<Vec<usize>, String> {
-        let (mut content, end) = (Vec::new(), self.end_of(name)?);
-        while (content.len() as i64) < end {
+    pub fn whole_queue(&mut self, name: QueueName<'_>) -> Result<Content, String> {
+        let (first, end) = self.bounds(name)?;
+        let mut content = Content::from(first);
+        if first > 0 {
+            self.nothing_below(name, first)?;
+        }
+        while content.end() < end {
             if let Some(why) = self.more(name, &mut content)? {
                 return Err(format!("{} {}: {why} of {end}", name.topic, name.queue));
             }
@@ -65,10 +70,10 @@ impl<'h> Reader<'h> {
     }
 
     /// The same of a broker that may refuse a part: what came before that, and what it showed that cannot be.
-    pub fn as_far_as_possible(&mut self, name: QueueName<'_>) -> (Vec<usize>, Option<String>) {
-        let mut content = Vec::new();
-        let Ok(end) = self.end_of(name) else { return (content, None) };
-        while (content.len() as i64) < end {
+    pub fn as_far_as_possible(&mut self, name: QueueName<'_>) -> (Content, Option<String>) {
+        let Ok((first, end)) = self.bounds(name) else { return (Content::default(), None) };
+        let mut content = Content::from(first);
+        while content.end() < end {
             match self.more(name, &mut content) {
                 Ok(None) => {}
                 Ok(Some(_)) => break,
@@ -78,18 +83,36 @@ impl<'h> Reader<'h> {
         (content, None)
     }
 
-    fn end_of(&mut self, name: QueueName<'_>) -> Result<i64, String> {
-        let answer = self.ask(|opaque| wire::max_offset(opaque, name))?;
-        with_command(&answer, |command| match ResponseCode::from_i32(command.code) {
-            Some(ResponseCode::Success) => offset_of(command),
-            _ => Err(format!("{name:?}: the end of the queue: code {}, {:?}", command.code, command.remark)),
-        })
+    /// The first offset that the queue shows, and the next one.
+    fn bounds(&mut self, name: QueueName<'_>) -> Result<(i64, i64), String> {
+        let mut bounds = [0; 2];
+        for (bound, ask) in bounds.iter_mut().zip([wire::min_offset, wire::max_offset]) {
+            let answer = self.ask(|opaque| ask(opaque, name))?;
+            *bound = with_command(&answer, |command| match ResponseCode::from_i32(command.code) {
+                Some(ResponseCode::Success) => offset_of(command),
+                _ => Err(format!("{name:?}: an end of the queue: code {}, {:?}", command.code, command.remark)),
+            })?;
+        }
+        let [first, end] = bounds;
+        if first <= end { Ok((first, end)) } else { Err(format!("{name:?} begins at {first} and ends at {end}")) }
+    }
+
+    /// Nothing is shown that lies before the beginning.
+    fn nothing_below(&mut self, name: QueueName<'_>, first: i64) -> Result<(), String> {
+        for offset in [0, first - 1] {
+            let answer = self.ask(|opaque| wire::pull(opaque, name, offset))?;
+            let found = with_command(&answer, |command| messages_of(command, name.topic))?;
+            if !found.is_empty() {
+                return Err(format!("{name:?} begins at {first} and shows {found:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Pulls what follows; the broker's words if there is nothing.
-    fn more(&mut self, name: QueueName<'_>, content: &mut Vec<usize>) -> Result<Option<String>, String> {
+    fn more(&mut self, name: QueueName<'_>, content: &mut Content) -> Result<Option<String>, String> {
         let QueueName { topic, queue } = name;
-        let offset = content.len() as i64;
+        let offset = content.end();
         let answer = self.ask(|opaque| wire::pull(opaque, name, offset))?;
         let found = with_command(&answer, |command| {
             let found = messages_of(command, topic)?;
@@ -102,10 +125,10 @@ impl<'h> Reader<'h> {
             Err(nothing) => return Ok(Some(nothing)),
         };
         for message in found {
-            if (message.queue, message.offset) != (queue, content.len() as i64) {
-                return Err(format!("{topic} {queue}: {message:?} follows offset {}", content.len() as i64 - 1));
+            if (message.queue, message.offset) != (queue, content.end()) {
+                return Err(format!("{topic} {queue}: {message:?} follows offset {}", content.end() - 1));
             }
-            content.push(message.number);
+            content.numbers.push(message.number);
         }
         Ok(None)
     }

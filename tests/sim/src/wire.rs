@@ -4,7 +4,9 @@ use ringmq_protocol::batch::BatchEntry;
 use ringmq_protocol::encode::{self, Head};
 use ringmq_protocol::frame::Spelling;
 use ringmq_protocol::header::Header;
-use ringmq_protocol::headers::offset::{MaxOffsetHeader, QueryOffsetHeader, SearchOffsetHeader, UpdateOffsetHeader};
+use ringmq_protocol::headers::offset::{
+    MaxOffsetHeader, QueryOffsetHeader, QueueHeader, SearchOffsetHeader, UpdateOffsetHeader,
+};
 use ringmq_protocol::headers::pop::{AckHeader, PopHeader};
 use ringmq_protocol::headers::pull::{PullHeader, QueryMessageHeader};
 use ringmq_protocol::headers::send::{SendHeader, ShortSendHeader};
@@ -177,6 +179,12 @@ pub fn pull(opaque: i32, from: QueueName<'_>, offset: i64) -> Vec<u8> {
 pub fn max_offset(opaque: i32, of: QueueName<'_>) -> Vec<u8> {
     let header = MaxOffsetHeader { topic: Text::plain(of.topic), queue_id: of.queue, committed: true };
     frame(RequestCode::GetMaxOffset, opaque, &header, &[])
+}
+
+/// The first offset that a queue still shows.
+pub fn min_offset(opaque: i32, of: QueueName<'_>) -> Vec<u8> {
+    let header = QueueHeader { topic: Text::plain(of.topic), queue_id: of.queue };
+    frame(RequestCode::GetMinOffset, opaque, &header, &[])
 }
 
 /// The first offset of a queue that was stored at this time or later.

@@ -4,6 +4,7 @@
 //! added by the caller.
 
 pub(crate) mod answers;
+mod life;
 mod machine;
 mod restart;
 mod rot;
@@ -33,11 +34,18 @@ const PRODUCERS: usize = 3;
 /// The topic whose messages are consumed by POP.
 const POP_TOPIC: &str = "pop";
 
-/// Half messages that are never decided stay: nobody is asked so often.
-const SETTINGS: &str = "brokerName=sim\nbrokerClusterName=sim\nflushDiskType=SYNC_FLUSH\ntransactionCheckMax=10000\n";
+/// Half messages that are never decided stay: nobody is asked so often. Segments expire after an hour, at any hour of the day.
+const SETTINGS: &str = "brokerName=sim\nbrokerClusterName=sim\nflushDiskType=SYNC_FLUSH\ntransactionCheckMax=10000\n\
+    fileReservedTime=1\ndeleteWhen=00;01;02;03;04;05;06;07;08;09;10;11;12;13;14;15;16;17;18;19;20;21;22;23\n";
+
+/// fileReservedTime above, microseconds.
+const RESERVED_US: u64 = 3_600_000_000;
+
+/// Most shards a directory is rewritten to.
+const SHARDS: u64 = 4;
 
 /// What a run came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// A checksum over every frame that clients received, in order: equal for equal seeds.
     pub trace: u64,
@@ -49,6 +57,9 @@ pub struct Outcome {
     /// Starts on a directory with a flipped bit: healed, and refused with an error.
     pub healed: u32,
     pub refused: u32,
+    /// Segments that expired, and directories rewritten to another number of shards.
+    pub released: u32,
+    pub resharded: u32,
 }
 
 /// What can happen in a step.
@@ -69,6 +80,8 @@ enum Action {
     Ack,
     BuildIndex,
     Checkpoint,
+    Look,
+    Remove,
     DropTopic,
     MakeTopic,
     FullDisk,
@@ -76,14 +89,11 @@ enum Action {
     FailRead,
     Cut,
     Stop,
+    Reshard,
 }
 
-/// Whether deleted topics are made again. Off while the finding in docs/simulation.md, "Open", stands: one seed in 400 meets it,
-/// and would hide what else a seed finds.
-const TOPICS_COME_BACK: bool = false;
-
 /// Each action with its odds, and whether a seed may do without it.
-const ODDS: [(Action, u64, bool); 22] = [
+const ODDS: [(Action, u64, bool); 25] = [
     (Action::Send, 280, false),
     (Action::Later, 25, true),
     (Action::Prepare, 12, true),
@@ -99,6 +109,8 @@ const ODDS: [(Action, u64, bool); 22] = [
     (Action::Ack, 25, true),
     (Action::BuildIndex, 15, true),
     (Action::Checkpoint, 10, true),
+    (Action::Look, 12, true),
+    (Action::Remove, 15, true),
     (Action::DropTopic, 3, true),
     (Action::MakeTopic, 3, false),
     (Action::FullDisk, 3, true),
@@ -106,6 +118,7 @@ const ODDS: [(Action, u64, bool); 22] = [
     (Action::FailRead, 2, true),
     (Action::Cut, 8, true),
     (Action::Stop, 6, true),
+    (Action::Reshard, 1, true),
 ];
 
 /// What clients know of a topic.
@@ -135,6 +148,15 @@ struct HalfMessage {
     commit: Option<bool>,
 }
 
+/// How far the removal of a segment's files is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    /// Nothing was done yet.
+    Taken,
+    /// Its index is gone.
+    WithoutIndex,
+}
+
 /// A run under way.
 pub struct World {
     harness: Harness,
@@ -156,6 +178,12 @@ pub struct World {
     read_failed: bool,
     checkpoints: Vec<(ShardId, Checkpoint)>,
     builds: Vec<(ShardId, IndexBuild)>,
+    /// Files of released segments that are being removed, and how far that is.
+    removing: Vec<(ShardId, u64, Removal)>,
+    /// How many executors the process has; connections are made to the first shard of one.
+    executors: usize,
+    /// Whether seeds have hours in which nothing else happens.
+    long_lived: bool,
     /// Writes that were reported and are not on the disk; a planted bug.
     unsynced: Vec<(ShardId, WritePlan, Vec<u8>)>,
     /// Offsets that were committed and acknowledged last, and all that were ever asked for.
@@ -185,7 +213,8 @@ impl World {
         let odds = odds(&mut random);
         let mut harness = Harness::with_sizes(shards, SETTINGS, segment, tail);
         let consumer = harness.connect(ShardId(0));
-        let outcome = Outcome { trace: seed, sent: 0, kept: 0, cuts: 0, stops: 0, faults: 0, healed: 0, refused: 0 };
+        let outcome = Outcome { trace: seed, ..Outcome::default() };
+        let long_lived = random.percent(40);
         let mut world = World {
             harness,
             random,
@@ -203,6 +232,9 @@ impl World {
             pops: Pops::default(),
             checkpoints: Vec::new(),
             builds: Vec::new(),
+            removing: Vec::new(),
+            executors: usize::from(shards),
+            long_lived,
             unsynced: Vec::new(),
             stored: BTreeMap::new(),
             asked_offsets: BTreeMap::new(),
@@ -213,6 +245,7 @@ impl World {
         {
             world.make_topic_now(topic, durable)?;
         }
+        world.ledger.keeps_for(RESERVED_US);
         world.connect();
         world.harness.eager = false;
         world.harness.prompt = false;
@@ -220,14 +253,16 @@ impl World {
     }
 
     fn connect(&mut self) {
-        let shards = self.harness.nodes.len();
+        // A process with fewer cores hosts several shards on each, and connections are the first one's.
+        self.executors = 1 + self.random.index(self.harness.nodes.len());
+        let executors = self.executors;
         self.producers = (0..PRODUCERS)
             .map(|_| {
-                let home = ShardId(self.random.index(shards) as u16);
+                let home = ShardId(self.random.index(executors) as u16);
                 self.harness.connect(home)
             })
             .collect();
-        let home = ShardId(self.random.index(shards) as u16);
+        let home = ShardId(self.random.index(executors) as u16);
         self.consumer = self.harness.connect(home);
     }
 
@@ -292,6 +327,8 @@ impl World {
             Action::Ack => self.ack(),
             Action::BuildIndex => self.build_index(),
             Action::Checkpoint => self.take_checkpoint(),
+            Action::Look => self.look_at_volume(),
+            Action::Remove => self.remove_released(),
             Action::DropTopic => self.drop_topic(),
             Action::MakeTopic => self.make_topic(),
             Action::FullDisk => self.harness.segments_wait = self.random.percent(50),
@@ -299,6 +336,7 @@ impl World {
             Action::FailRead => self.fail_read(),
             Action::Cut => self.restart(After::Cut)?,
             Action::Stop => self.restart(After::Stop)?,
+            Action::Reshard => self.reshard()?,
         }
         self.be_buggy();
         self.ledger.clock(self.harness.now.mono_us);
@@ -311,7 +349,6 @@ fn odds(random: &mut Random) -> Vec<(Action, u64)> {
     let mut sum = 0;
     let of = |(action, usual, optional): &(Action, u64, bool)| {
         let odds = match random.below(10) {
-            _ if matches!(action, Action::MakeTopic) && !TOPICS_COME_BACK => 0,
             0 if *optional => 0,
             0 | 1 => (usual / 3).max(1),
             2 | 3 => usual * 3,

@@ -25,13 +25,18 @@ pub(super) fn recovered(world: &World, disk: &FakeDisk, found: &mut Recovered, s
             return Err(format!("the record at {} is not what was appended", record.position));
         }
     }
-    let (expected, actual) = (expected_queues(history), actual_queues(&mut found.queues, disk)?);
+    // As a start does.
+    let past = found.queues.lives().filter(|life| life.incarnation != world.incarnation(life.topic));
+    let past: Vec<Box<str>> = past.map(|life| life.topic.into()).collect();
+    past.iter().for_each(|topic| found.queues.drop_topic(topic, Position(end)));
+    let present = present(world, history);
+    let (expected, actual) = (expected_queues(&present), actual_queues(&mut found.queues, disk)?);
     if expected != actual {
         return Err(format!("queues differ: expected {expected:?}, found {actual:?}"));
     }
     own_records(history, found, seen)?;
     messages(history, found, seen)?;
-    times(history, found, disk)?;
+    times(&present, found, disk)?;
     keys(history, found, disk)?;
     Ok(kept)
 }
@@ -42,17 +47,30 @@ fn on_disk<'d>(disk: &'d FakeDisk, record: &Appended) -> Option<&'d [u8]> {
     file.get(from..from + record.bytes.len())
 }
 
-/// The queues that this history makes.
-fn expected_queues(history: &[Appended]) -> Queues {
+/// The messages of topics as they are now.
+fn present<'a>(world: &World, history: &'a [Appended]) -> Vec<&'a Appended> {
+    let mut last = BTreeMap::new();
+    let mut of_present = Vec::new();
+    for record in history {
+        match &record.what {
+            What::Begin { topic, incarnation } => drop(last.insert(*topic, *incarnation)),
+            What::Message { topic, .. } if last[topic] == world.incarnation(topic) => of_present.push(record),
+            What::Message { .. } | What::Own => {}
+        }
+    }
+    of_present
+}
+
+/// The queues that these messages make.
+fn expected_queues(present: &[&Appended]) -> Queues {
     let mut queues = Queues::new();
-    for Appended { position, bytes, what } in history {
+    for Appended { position, bytes, what } in present {
         match what {
             What::Message { topic, queue, .. } => {
                 let entries = queues.entry((topic.to_string(), *queue)).or_default();
                 entries.push((entries.len() as u64, *position, bytes.len() as u32));
             }
-            What::Drop { topic } => queues.retain(|(name, _), _| name != topic),
-            What::Own => {}
+            What::Begin { .. } | What::Own => {}
         }
     }
     queues
@@ -115,16 +133,15 @@ fn messages(history: &[Appended], found: &Recovered, seen: &Seen) -> Result<(), 
 }
 
 /// Every queue's messages are found by their times.
-fn times(history: &[Appended], found: &mut Recovered, disk: &FakeDisk) -> Result<(), String> {
+fn times(present: &[&Appended], found: &mut Recovered, disk: &FakeDisk) -> Result<(), String> {
     let mut times: BTreeMap<(&str, u32), Vec<i64>> = BTreeMap::new();
-    for Appended { bytes, what, .. } in history {
+    for Appended { bytes, what, .. } in present {
         match what {
             What::Message { topic, queue, .. } => {
                 let record = ringmq_protocol::record::RecordRef::parse(bytes).map_err(|_| "a record that is none")?;
                 times.entry((topic, *queue)).or_default().push(record.store_timestamp());
             }
-            What::Drop { topic } => times.retain(|(name, _), _| name != topic),
-            What::Own => {}
+            What::Begin { .. } | What::Own => {}
         }
     }
     for ((topic, queue), times) in times {

@@ -42,8 +42,9 @@ pub(super) enum What {
     },
     /// Numbered without gaps.
     Own,
-    Drop {
+    Begin {
         topic: &'static str,
+        incarnation: Incarnation,
     },
 }
 
@@ -63,6 +64,8 @@ pub(super) struct World {
     planted: Planted,
     now_us: u64,
     owns: u64,
+    makings: u64,
+    present: BTreeMap<&'static str, Incarnation>,
     sequence: u64,
     wanted: Vec<SegmentBase>,
     build: Option<IndexBuild>,
@@ -99,6 +102,8 @@ impl World {
             planted,
             now_us: 0,
             owns: 0,
+            makings: 0,
+            present: BTreeMap::new(),
             sequence: 0,
             wanted: Vec::new(),
             build: None,
@@ -141,6 +146,9 @@ impl World {
         let body: Vec<u8> = (0..len).map(|n| fill.wrapping_add(n as u8)).collect();
         let key = format!("k{}", self.rng.below(40));
         let properties = format!("KEYS\u{1}{key}\u{2}TAGS\u{1}t{}\u{2}", self.rng.below(4));
+        if !self.begin(topic) {
+            return;
+        }
         let slot = self.queues.open(topic, queue);
         let host = SocketAddr::from(([127, 0, 0, 1], 10911));
         let mut message = Message {
@@ -181,12 +189,30 @@ impl World {
         }
     }
 
+    /// A topic is deleted, and made again at once. The log says so before the next message.
     fn drop_topic(&mut self) {
         let topic = TOPICS[self.rng.below(3) as usize];
-        let record = OwnRecord { kind: OwnKind::QueuesDropped, payload: topic.as_bytes() };
-        if let Some(at) = self.append_record(record, What::Drop { topic }) {
-            self.queues.drop_topic(topic, at);
+        self.makings += 1;
+        self.present.insert(topic, Incarnation(self.makings));
+        self.queues.drop_topic(topic, self.log.appended());
+    }
+
+    /// As the intake does; `false` if the log does not take it.
+    fn begin(&mut self, topic: &'static str) -> bool {
+        let incarnation = self.incarnation(topic);
+        if self.queues.incarnation(topic) == incarnation {
+            return true;
         }
+        let payload = Begun { topic, incarnation }.payload();
+        let record = OwnRecord { kind: OwnKind::TopicBegun, payload: &payload };
+        let at = self.append_record(record, What::Begin { topic, incarnation });
+        at.into_iter().for_each(|at| self.queues.begin(topic, incarnation, at));
+        at.is_some()
+    }
+
+    /// Which making of the topic is the present one; that is known from elsewhere and survives.
+    pub(super) fn incarnation(&self, topic: &str) -> Incarnation {
+        self.present.get(topic).copied().unwrap_or(Incarnation(u64::MAX))
     }
 
     fn append_record(&mut self, record: OwnRecord<'_>, what: What) -> Option<Position> {

@@ -7,7 +7,9 @@
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::wire::Reader;
 
+use crate::store::incarnation::Incarnation;
 use crate::store::index::consume_queue::ConsumeQueue;
+use crate::store::index::lives::Life;
 use crate::store::index::queue_table::QueueTable;
 use crate::store::index::runs::RunRef;
 use crate::store::limits::{BLOCK, POSITION_END, TOPIC_NAME_MAX};
@@ -40,7 +42,7 @@ pub struct Section {
 /// What is kept of a queue, so that a start reads no index of a full segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueMark<'a> {
-    pub topic: &'a str,
+    pub life: Life<'a>,
     pub queue: u32,
     pub min: u64,
     pub max: u64,
@@ -56,7 +58,8 @@ pub struct QueueMark<'a> {
 const WITH_RUN: u8 = 1;
 const WITH_FLOOR: u8 = 2;
 
-/// The marks of all queues that ever had a message, as the section's bytes: there may be a million.
+/// The lives of all topics, and the marks of their queues that ever had a message, as the section's bytes: there may be a
+/// million.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueMarks {
     /// Indexes of all segments below this are in place; the runs are in them.
@@ -78,23 +81,23 @@ impl QueueMarks {
     /// Those of a table as it is.
     pub fn of(table: &QueueTable) -> Self {
         let mut bytes = vec![0; ROOM];
-        // The topic of the group that is being written, and where its count stands.
-        let mut group: Option<(&str, usize)> = None;
-        let mut after = 0;
-        let written = table.iter().filter(|(_, _, queue)| queue.max() > 0);
-        for (topic, queue, state) in written {
-            if group.is_none_or(|(last, _)| !std::ptr::eq(last, topic)) {
-                assert!(topic.len() <= TOPIC_NAME_MAX);
-                bytes.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-                bytes.extend_from_slice(topic.as_bytes());
-                (group, after) = (Some((topic, bytes.len())), 0);
-                bytes.extend_from_slice(&[0; 4]);
+        for number in 0..table.topic_numbers() {
+            let Some(life) = table.nth_life(number) else { continue };
+            let begin = bytes.len();
+            put_life(&mut bytes, &life);
+            let count_at = bytes.len();
+            bytes.extend_from_slice(&[0; 4]);
+            let (mut count, mut after) = (0u32, 0);
+            for (topic, queue, state) in table.nth_topic(number).filter(|(_, _, queue)| queue.max() > 0) {
+                put_mark(&mut bytes, after, queue, state, table.floor(topic, queue));
+                (count, after) = (count + 1, queue);
             }
-            let (_, count_at) = group.expect("begun above");
-            let count = u32::from_be_bytes(*bytes[count_at..].first_chunk().expect("put above")) + 1;
+            if count == 0 && life.incarnation.is_none() {
+                // Readers have asked for it, nothing more.
+                bytes.truncate(begin);
+                continue;
+            }
             bytes[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
-            put_mark(&mut bytes, after, queue, state, table.floor(topic, queue));
-            after = queue;
         }
         QueueMarks { indexed_to: table.indexed_to(), bytes }
     }
@@ -102,16 +105,30 @@ impl QueueMarks {
     /// All of them, by topic.
     pub fn iter(&self) -> impl Iterator<Item = QueueMark<'_>> + '_ {
         let mut from = Reader::new(&self.bytes[ROOM..]);
-        let (mut topic, mut left, mut after) = ("", 0, 0);
+        let mut life = None;
+        let (mut left, mut after) = (0, 0);
         std::iter::from_fn(move || {
-            if left == 0 {
-                topic = std::str::from_utf8(from.counted_i16()?).ok()?;
+            while left == 0 {
+                life = Some(take_life(&mut from)?);
                 (left, after) = (from.i32()? as u32, 0);
             }
-            left = left.checked_sub(1)?;
-            let mark = take_mark(&mut from, topic, after)?;
+            left -= 1;
+            let mark = take_mark(&mut from, life?, after)?;
             after = mark.queue;
             Some(mark)
+        })
+    }
+
+    /// The topics.
+    pub fn lives(&self) -> impl Iterator<Item = Life<'_>> + '_ {
+        let mut from = Reader::new(&self.bytes[ROOM..]);
+        std::iter::from_fn(move || {
+            let life = take_life(&mut from)?;
+            let mut after = 0;
+            for _ in 0..from.i32()? as u32 {
+                after = take_mark(&mut from, life, after)?.queue;
+            }
+            Some(life)
         })
     }
 
@@ -131,10 +148,10 @@ impl QueueMarks {
         let marks = QueueMarks { indexed_to, bytes };
         let mut from = Reader::new(&marks.bytes[ROOM..]);
         while !from.is_empty() {
-            let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
+            let life = take_life(&mut from)?;
             let mut after = 0;
             for _ in 0..from.i32()? as u32 {
-                let mark = take_mark(&mut from, topic, after)?;
+                let mark = take_mark(&mut from, life, after)?;
                 after = mark.queue;
                 (mark.max <= i64::MAX as u64).then_some(())?;
                 mark.run.is_none_or(|(run, _)| run.base.0 < indexed_to).then_some(())?;
@@ -142,6 +159,21 @@ impl QueueMarks {
         }
         Some(marks)
     }
+}
+
+fn put_life(out: &mut Vec<u8>, life: &Life<'_>) {
+    let Life { topic, incarnation, begun } = life;
+    assert!(topic.len() <= TOPIC_NAME_MAX);
+    out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+    out.extend_from_slice(topic.as_bytes());
+    out.extend_from_slice(&incarnation.0.to_be_bytes());
+    out.extend_from_slice(&begun.0.to_be_bytes());
+}
+
+fn take_life<'a>(from: &mut Reader<'a>) -> Option<Life<'a>> {
+    let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
+    let (incarnation, begun) = (Incarnation(from.i64()? as u64), Position(from.i64()? as u64));
+    Some(Life { topic, incarnation, begun })
 }
 
 /// `after` is the number of the queue before in its group, 0 before the first. Small numbers take few bytes: of a million
@@ -167,7 +199,7 @@ fn put_mark(out: &mut Vec<u8>, after: u32, queue: u32, state: &ConsumeQueue, flo
     }
 }
 
-fn take_mark<'a>(from: &mut Reader<'a>, topic: &'a str, after: u32) -> Option<QueueMark<'a>> {
+fn take_mark<'a>(from: &mut Reader<'a>, life: Life<'a>, after: u32) -> Option<QueueMark<'a>> {
     let flags = from.u8()?;
     let queue = after.checked_add(take_small(from)?)?;
     let min = take_number(from)?;
@@ -183,7 +215,7 @@ fn take_mark<'a>(from: &mut Reader<'a>, topic: &'a str, after: u32) -> Option<Qu
             Some((RunRef { base, unit, first, count, first_ms: from.i64()? }, take_small(from)?))
         }
     };
-    Some(QueueMark { topic, queue, min, max, born, run, floor })
+    Some(QueueMark { life, queue, min, max, born, run, floor })
 }
 
 /// Seven bits a byte, the lowest first; the high bit says that more follow.
@@ -391,9 +423,11 @@ mod tests {
         let mut table = QueueTable::new();
         table.begin_at(0, 1 << 20);
         let run = RunRef { base: SegmentBase(4096), unit: 3, first: 9, count: 61, first_ms: -5 };
-        table.restore("orders", 3, ConsumeQueue::sealed(7, 44, Some((run, 6))), 4096);
-        table.restore("orders", 4, ConsumeQueue::sealed(2, 0, None), 0);
-        table.restore("x", 0, ConsumeQueue::starting_at(5), 0);
+        let life = |topic, number| Life { topic, incarnation: Incarnation(number), begun: Position(number * 2) };
+        table.restore(&life("orders", 40), 3, ConsumeQueue::sealed(7, 44, Some((run, 6))), 4096);
+        table.restore(&life("orders", 40), 4, ConsumeQueue::sealed(2, 0, None), 0);
+        table.begin("begun", Incarnation(70), Position(140));
+        table.restore(&life("x", 0), 0, ConsumeQueue::starting_at(5), 0);
         table.open("never written", 0);
         Checkpoint {
             shard: 2,
@@ -424,8 +458,11 @@ mod tests {
     #[test]
     fn marks_come_back() {
         let marks = Checkpoint::decode(&checkpoint(1).encode()).expect("intact").queues;
-        let rows: Vec<_> = marks.iter().map(|mark| (mark.topic, mark.queue, mark.min, mark.max, mark.born)).collect();
+        let rows: Vec<_> =
+            marks.iter().map(|mark| (mark.life.topic, mark.queue, mark.min, mark.max, mark.born)).collect();
         assert_eq!(rows, [("orders", 3, 7, 70, 44), ("orders", 4, 2, 2, 0), ("x", 0, 5, 5, 0)]);
+        let lives: Vec<_> = marks.lives().map(|life| (life.topic, life.incarnation.0, life.begun.0)).collect();
+        assert_eq!(lives, [("orders", 40, 80), ("begun", 70, 140), ("x", 0, 0)]);
         let run = RunRef { base: SegmentBase(4096), unit: 3, first: 9, count: 61, first_ms: -5 };
         assert_eq!(marks.iter().filter_map(|mark| mark.run).collect::<Vec<_>>(), [(run, 6)]);
         assert_eq!(marks.iter().map(|mark| mark.floor).collect::<Vec<_>>(), [4096, 0, 0]);

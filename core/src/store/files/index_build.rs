@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use ringmq_protocol::offset::Position;
 
-use super::index_file::{Header, Region, Row, put_drop, put_entry};
+use super::index_file::{Header, Region, Row, put_begin, put_entry};
 use super::index_page::PageWriter;
 use crate::store::index::key_index::{KeyIndex, SegmentKeys};
 use crate::store::index::queue_table::{QueueTable, SealedRun, SealedRuns};
@@ -40,7 +40,7 @@ pub struct IndexBuild {
     queues: BTreeMap<u32, (usize, u32)>,
     runs: Vec<SealedRun>,
     units: u32,
-    drops: u32,
+    begins: u32,
     directory: Region,
     keys: Region,
     merge: Option<Merge>,
@@ -114,7 +114,7 @@ impl IndexBuild {
             queues: BTreeMap::new(),
             runs: Vec::new(),
             units: 0,
-            drops: 0,
+            begins: 0,
             directory: Region::default(),
             keys: Region::default(),
             merge: None,
@@ -232,12 +232,10 @@ impl IndexBuild {
         let mut bytes = Vec::new();
         if run == 0 {
             self.directory.first = self.out.next_page();
-            let mut drops: Vec<_> = table.drops(self.base.0, self.covers).collect();
-            drops.sort_unstable_by_key(|(_, at)| *at);
-            for (topic, at) in drops {
-                put_drop(&mut bytes, topic, at);
-                self.drops += 1;
-            }
+            let mut begins: Vec<_> = table.begins(self.base.0, self.covers).collect();
+            begins.sort_unstable_by_key(|life| life.begun);
+            begins.iter().for_each(|life| put_begin(&mut bytes, life));
+            self.begins = u32::try_from(begins.len()).expect("a record takes 16 bytes of a segment");
         }
         let mut next = run;
         while let Some(SealedRun { number, queue, run: found, span_ms, place }) = self.runs.get(next) {
@@ -292,11 +290,11 @@ impl IndexBuild {
         assert!(matches!(self.at, Progress::Done), "an index is finished when it is done");
         let is_whole = self.is_whole();
         let IndexBuild { base, covers, end, records_end, epoch, shard, mut out, .. } = self;
-        let IndexBuild { runs, drops, directory, keys, times, .. } = self;
+        let IndexBuild { runs, begins, directory, keys, times, .. } = self;
         let pages = out.next_page();
         let queues = u32::try_from(runs.len()).expect("a queue's entry takes 16 bytes of a segment");
         let times = times.unwrap_or((i64::MAX, i64::MIN));
-        let header = Header { shard, base, covers, records_end, epoch, times, queues, drops, directory, keys, pages };
+        let header = Header { shard, base, covers, records_end, epoch, times, queues, begins, directory, keys, pages };
         let bytes = out.finish(&header.encode());
         Some(Finished { bytes, sealed: is_whole.then_some(SealedRuns { end, runs }) })
     }

@@ -8,8 +8,10 @@ use ringmq_protocol::offset::Position;
 use ringmq_protocol::wire::Reader;
 
 use super::index_page::{CONTENT, PAGE, PageWriter, contents, verified};
+use crate::store::incarnation::Incarnation;
 use crate::store::index::consume_queue::Entry;
 use crate::store::index::key_index::{KeyIndex, SegmentKeys};
+use crate::store::index::lives::Life;
 use crate::store::index::queue_table::QueueTable;
 use crate::store::index::runs::{HEAD_UNITS, Head, RunRef};
 use crate::store::limits::{KEY_RUN, RECORD_MAX, TOPIC_NAME_MAX};
@@ -70,7 +72,7 @@ pub struct Header {
     /// Earliest and latest store time, ms; the other way round if there is no message.
     pub times: (i64, i64),
     pub queues: u32,
-    pub drops: u32,
+    pub begins: u32,
     pub directory: Region,
     pub keys: Region,
     /// Pages of the file.
@@ -79,7 +81,7 @@ pub struct Header {
 
 impl Header {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let Header { shard, base, covers, records_end, epoch, times, queues, drops, directory, keys, pages } = self;
+        let Header { shard, base, covers, records_end, epoch, times, queues, begins, directory, keys, pages } = self;
         let mut out = Vec::with_capacity(128);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_be_bytes());
@@ -92,7 +94,7 @@ impl Header {
         out.extend_from_slice(&epoch.to_be_bytes());
         out.extend_from_slice(&pages.to_be_bytes());
         out.extend_from_slice(&queues.to_be_bytes());
-        out.extend_from_slice(&drops.to_be_bytes());
+        out.extend_from_slice(&begins.to_be_bytes());
         directory.encode(&mut out);
         keys.encode(&mut out);
         out
@@ -110,12 +112,12 @@ impl Header {
         let covers = from.i64()? as u64;
         let times = (from.i64()?, from.i64()?);
         let (epoch, pages) = (from.i32()? as u32, from.i32()? as u32);
-        let (queues, drops) = (from.i32()? as u32, from.i32()? as u32);
+        let (queues, begins) = (from.i32()? as u32, from.i32()? as u32);
         let (directory, keys) = (Region::decode(&mut from, pages)?, Region::decode(&mut from, pages)?);
         let end = layout.end_of(base);
         let fits = (base.0..=end).contains(&covers) && (base.0..end).contains(&records_end.0);
         let ours = shard == layout.shard().0 && named == base && fits;
-        let header = Header { shard, base, covers, records_end, epoch, times, queues, drops, directory, keys, pages };
+        let header = Header { shard, base, covers, records_end, epoch, times, queues, begins, directory, keys, pages };
         ours.then_some(header)
     }
 
@@ -158,11 +160,11 @@ impl Row<'_> {
     }
 }
 
-/// The directory of an index: which topics were dropped in its segment, and which queues have entries.
+/// The directory of an index: which topics begin in its segment, and which queues have entries.
 #[derive(Debug)]
 pub struct Directory {
     base: SegmentBase,
-    drops: u32,
+    begins: u32,
     queues: u32,
     bytes: Vec<u8>,
 }
@@ -172,40 +174,41 @@ impl Directory {
     pub fn read(header: &Header, pages: &[u8]) -> Option<Directory> {
         let len = usize::try_from(header.directory.len).ok()?;
         let bytes = contents(pages, header.base, header.directory.first, len)?;
-        let directory = Directory { base: header.base, drops: header.drops, queues: header.queues, bytes };
+        let directory = Directory { base: header.base, begins: header.begins, queues: header.queues, bytes };
         directory.check().then_some(directory)
     }
 
     /// Whether every row can be read, so that the iterators below need not say otherwise.
     fn check(&self) -> bool {
         let mut from = Reader::new(&self.bytes);
-        let drops = (0..self.drops).all(|_| take_drop(&mut from).is_some());
-        drops && (0..self.queues).all(|_| take_row(&mut from, self.base).is_some()) && from.is_empty()
+        let begins = (0..self.begins).all(|_| take_begin(&mut from).is_some());
+        begins && (0..self.queues).all(|_| take_row(&mut from, self.base).is_some()) && from.is_empty()
     }
 
-    /// The topics dropped in the segment; its rows are of queues made later, or of topics that remained.
-    pub fn drops(&self) -> impl Iterator<Item = (&str, Position)> + '_ {
+    /// The topics' lives that begin in the segment; its rows are of queues of the last of them, or of topics that lived on.
+    pub fn begins(&self) -> impl Iterator<Item = Life<'_>> + '_ {
         let mut from = Reader::new(&self.bytes);
-        (0..self.drops).map_while(move |_| take_drop(&mut from))
+        (0..self.begins).map_while(move |_| take_begin(&mut from))
     }
 
     /// The queues with entries in the segment, in the order of their first ones.
     pub fn rows(&self) -> impl Iterator<Item = Row<'_>> + '_ {
         let mut from = Reader::new(&self.bytes);
         let base = self.base;
-        let whole = (0..self.drops).all(|_| take_drop(&mut from).is_some());
+        let whole = (0..self.begins).all(|_| take_begin(&mut from).is_some());
         (0..if whole { self.queues } else { 0 }).map_while(move |_| take_row(&mut from, base))
     }
 }
 
-pub(crate) fn put_drop(out: &mut Vec<u8>, topic: &str, at: Position) {
-    out.extend_from_slice(&at.0.to_be_bytes());
-    put_topic(out, topic);
+pub(crate) fn put_begin(out: &mut Vec<u8>, life: &Life<'_>) {
+    out.extend_from_slice(&life.begun.0.to_be_bytes());
+    out.extend_from_slice(&life.incarnation.0.to_be_bytes());
+    put_topic(out, life.topic);
 }
 
-fn take_drop<'a>(from: &mut Reader<'a>) -> Option<(&'a str, Position)> {
-    let at = Position(from.i64()? as u64);
-    Some((std::str::from_utf8(from.counted_i16()?).ok()?, at))
+fn take_begin<'a>(from: &mut Reader<'a>) -> Option<Life<'a>> {
+    let (begun, incarnation) = (Position(from.i64()? as u64), Incarnation(from.i64()? as u64));
+    Some(Life { topic: std::str::from_utf8(from.counted_i16()?).ok()?, incarnation, begun })
 }
 
 fn take_row<'a>(from: &mut Reader<'a>, base: SegmentBase) -> Option<Row<'a>> {
@@ -332,9 +335,7 @@ impl IndexFile {
     /// Adds all it says to table and index as resident entries. `None` if it contradicts itself; then some of it may have
     /// been added.
     pub(crate) fn load(&self, queues: &mut QueueTable, keys: &mut KeyIndex) -> Option<()> {
-        for (topic, at) in self.directory.drops() {
-            queues.drop_topic(topic, at);
-        }
+        self.directory.begins().for_each(|life| queues.begin(life.topic, life.incarnation, life.begun));
         for row in self.directory.rows() {
             let slot = queues.open(row.topic, row.queue);
             let state = &mut queues[slot];

@@ -9,8 +9,10 @@ use ringmq_protocol::offset::Position;
 
 use crate::map::{Map, Names};
 use crate::store::files::index_file::{Directory, Row};
+use crate::store::incarnation::Incarnation;
 use crate::store::index::cold::{Miss, Wanted};
 use crate::store::index::consume_queue::ConsumeQueue;
+use crate::store::index::lives::{Buried, Life};
 use crate::store::index::pages::PageCache;
 use crate::store::index::runs::{Chains, RunRef};
 use crate::store::segment::SegmentBase;
@@ -18,32 +20,29 @@ use crate::store::segment::SegmentBase;
 /// Names an open queue without its topic; cheap to keep, useless after the queue was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueSlot {
-    index: u32,
+    pub(super) index: u32,
     generation: u32,
 }
 
 #[derive(Debug)]
-struct Slot {
+pub(super) struct Slot {
     /// Counts the queues that had this place.
-    generation: u32,
-    queue: Option<ConsumeQueue>,
+    pub(super) generation: u32,
+    pub(super) queue: Option<ConsumeQueue>,
 }
 
 /// A topic's queues in ascending number, as far as they are this shard's.
 #[derive(Debug)]
-struct TopicQueues {
-    topic: Box<str>,
+pub(super) struct TopicQueues {
+    pub(super) topic: Box<str>,
     /// Number of the queue, place in the slots.
-    queues: Vec<(u32, u32)>,
-    dropped: Option<Box<Dropped>>,
-}
-
-/// A topic that was dropped. The index of a segment before the drop must still tell its messages: should the drop itself
-/// be lost in a crash, they are all there again. So its queues are kept until those indexes are made.
-#[derive(Debug)]
-struct Dropped {
-    at: Position,
-    queues: Vec<(u32, ConsumeQueue)>,
+    pub(super) queues: Vec<(u32, u32)>,
+    /// Of which making of the topic they are.
+    pub(super) incarnation: Incarnation,
+    /// Where the log says so.
+    pub(super) begun: Position,
+    /// The topic is no more.
+    pub(super) buried: Option<Box<Buried>>,
 }
 
 /// A queue's run in an index that was just made.
@@ -67,14 +66,16 @@ pub(crate) struct SealedRuns {
 /// All queues of one shard.
 #[derive(Debug, Default)]
 pub struct QueueTable {
-    by_name: Names,
+    pub(super) by_name: Names,
     /// Listed by number, so that a walk can pause and go on. `None` is free to be used again.
-    topics: Vec<Option<TopicQueues>>,
-    free_topics: Vec<u32>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    pub(super) topics: Vec<Option<TopicQueues>>,
+    pub(super) free_topics: Vec<u32>,
+    /// Buried topics of which the log does not say yet that they have ended.
+    pub(super) unended: Map<Box<str>, u32>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) free: Vec<u32>,
     /// Entries below this are in indexes on disk, those from here on in memory.
-    indexed_to: u64,
+    pub(super) indexed_to: u64,
     /// The log has nothing below this any more.
     pub(super) start: u64,
     /// What of the indexes on disk is in memory.
@@ -117,14 +118,14 @@ impl QueueTable {
 
     /// The number a topic is listed at.
     #[inline]
-    fn number(&self, topic: &str) -> Option<u32> {
+    pub(super) fn number(&self, topic: &str) -> Option<u32> {
         let is_it = |number: u32| self.topics[number as usize].as_ref().is_some_and(|listed| *listed.topic == *topic);
         self.by_name.find(topic, is_it)
     }
 
     /// The slot of an open queue at a place.
     #[inline]
-    fn slot(&self, index: u32) -> QueueSlot {
+    pub(super) fn slot(&self, index: u32) -> QueueSlot {
         QueueSlot { index, generation: self.slots[index as usize].generation }
     }
 
@@ -152,7 +153,7 @@ impl QueueTable {
         slot
     }
 
-    fn topic_number(&mut self, topic: &str) -> u32 {
+    pub(super) fn topic_number(&mut self, topic: &str) -> u32 {
         if let Some(number) = self.number(topic) {
             return number;
         }
@@ -160,7 +161,13 @@ impl QueueTable {
             self.topics.push(None);
             u32::try_from(self.topics.len() - 1).expect("memory ends before 2^32 topics")
         });
-        self.topics[number as usize] = Some(TopicQueues { topic: topic.into(), queues: Vec::new(), dropped: None });
+        self.topics[number as usize] = Some(TopicQueues {
+            topic: topic.into(),
+            queues: Vec::new(),
+            incarnation: Incarnation::NONE,
+            begun: Position(0),
+            buried: None,
+        });
         self.by_name.insert(topic, number);
         number
     }
@@ -175,25 +182,6 @@ impl QueueTable {
     #[inline]
     pub fn get_mut(&mut self, slot: QueueSlot) -> Option<&mut ConsumeQueue> {
         self.slots.get_mut(slot.index as usize).filter(|found| found.generation == slot.generation)?.queue.as_mut()
-    }
-
-    /// Forgets all queues of a topic, as the `QueuesDropped` record at `at` in this shard's log says. Their slots stop
-    /// answering. That it was dropped is kept for the segment's index, even if it has no queues in this table.
-    pub fn drop_topic(&mut self, topic: &str, at: Position) {
-        let number = self.topic_number(topic);
-        self.by_name.remove(topic, number);
-        let listed = self.topics[number as usize].as_mut().expect("a named topic is listed");
-        let mut queues = Vec::with_capacity(listed.queues.len());
-        for (id, index) in std::mem::take(&mut listed.queues) {
-            let place = &mut self.slots[index as usize];
-            let slot = QueueSlot { index, generation: place.generation };
-            place.generation = place.generation.wrapping_add(1);
-            self.chains.forget(slot);
-            self.floors.remove(&slot);
-            queues.push((id, place.queue.take().expect("a listed queue is open")));
-            self.free.push(index);
-        }
-        listed.dropped = Some(Box::new(Dropped { at, queues }));
     }
 
     /// A topic's queues in ascending number.
@@ -214,7 +202,7 @@ impl QueueTable {
     }
 
     /// The queues of the topic listed at `number`.
-    fn nth_topic(&self, number: usize) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
+    pub(crate) fn nth_topic(&self, number: usize) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
         self.topics[number].iter().flat_map(|listed| {
             listed.queues.iter().map(|(id, index)| {
                 let queue = self.slots[*index as usize].queue.as_ref();
@@ -228,42 +216,10 @@ impl QueueTable {
         self.topics.len()
     }
 
-    /// The queues, from number `from` on, that the topic listed at `number` had when the log ended at `end`.
-    pub(crate) fn nth_as_of(
-        &self,
-        number: usize,
-        from: u32,
-        end: u64,
-    ) -> impl Iterator<Item = (&str, u32, &ConsumeQueue)> + '_ {
-        let listed = self.topics[number].as_ref();
-        let buried = listed
-            .and_then(|listed| Some((&*listed.topic, listed.dropped.as_deref().filter(|drop| drop.at.0 >= end)?)));
-        let buried =
-            buried.into_iter().flat_map(|(topic, drop)| drop.queues.iter().map(move |(id, queue)| (topic, *id, queue)));
-        self.nth_topic(number).chain(buried).skip_while(move |(_, id, _)| *id < from)
-    }
-
-    /// One queue of the topic listed at `number`, as it was when the log ended at `end`.
-    pub(crate) fn queue_as_of(&self, number: usize, queue: u32, end: u64) -> Option<&ConsumeQueue> {
-        let listed = self.topics.get(number)?.as_ref()?;
-        if let Ok(at) = listed.queues.binary_search_by_key(&queue, |(id, _)| *id) {
-            return self.slots[listed.queues[at].1 as usize].queue.as_ref();
-        }
-        let drop = listed.dropped.as_deref().filter(|drop| drop.at.0 >= end)?;
-        let at = drop.queues.binary_search_by_key(&queue, |(id, _)| *id).ok()?;
-        Some(&drop.queues[at].1)
-    }
-
-    /// The topics that the log drops in `from..to`, and where.
-    pub(crate) fn drops(&self, from: u64, to: u64) -> impl Iterator<Item = (&str, Position)> + '_ {
-        let listed = self.topics.iter().flatten();
-        let drops = listed.filter_map(|listed| Some((&*listed.topic, listed.dropped.as_ref()?.at)));
-        drops.filter(move |(_, at)| (from..to).contains(&at.0))
-    }
-
     /// Puts in a queue as recovery knows it.
-    pub(crate) fn restore(&mut self, topic: &str, queue: u32, state: ConsumeQueue, floor: u64) {
-        let slot = self.open(topic, queue);
+    pub(crate) fn restore(&mut self, life: &Life<'_>, queue: u32, state: ConsumeQueue, floor: u64) {
+        self.begin(life.topic, life.incarnation, life.begun);
+        let slot = self.open(life.topic, queue);
         self[slot] = state;
         if floor > 0 {
             self.floors.insert(slot, floor);
@@ -273,10 +229,10 @@ impl QueueTable {
     /// Takes over a full segment's entries as its index has them. `resident`: they are in memory and leave. `false`, and
     /// nothing is changed, if the index does not fit what is known.
     pub(crate) fn take_directory(&mut self, directory: &Directory, end: u64, resident: bool) -> bool {
-        let dropped: BTreeSet<&str> = directory.drops().map(|(topic, _)| topic).collect();
-        let is_dropped = |topic: &str| !resident && dropped.contains(topic);
+        let other = directory.begins().filter(|life| self.incarnation(life.topic) != life.incarnation);
+        let ended: BTreeSet<&str> = other.map(|life| life.topic).collect();
         let fits = directory.rows().all(|row| {
-            let slot = self.find(row.topic, row.queue).filter(|_| !is_dropped(row.topic));
+            let slot = self.find(row.topic, row.queue).filter(|_| resident || !ended.contains(row.topic));
             let Some(state) = slot.map(|slot| &self[slot]) else { return !resident };
             let count = state.count_between(row.run.base.0, end);
             let known = if resident { count == u64::from(row.run.count) } else { state.resident_from() == state.max() };
@@ -286,7 +242,7 @@ impl QueueTable {
             return false;
         }
         if !resident {
-            directory.drops().for_each(|(topic, at)| self.drop_topic(topic, at));
+            directory.begins().for_each(|life| self.begin(life.topic, life.incarnation, life.begun));
         }
         for Row { topic, queue, run, span_ms, place } in directory.rows() {
             let slot = self.open(topic, queue);
@@ -325,26 +281,14 @@ impl QueueTable {
                     self.chains.renewed(slot, before);
                 }
                 state.seal(end, run, span_ms);
-            } else if let Some(dropped) = &mut listed.dropped
-                && let Ok(at) = dropped.queues.binary_search_by_key(&queue, |(id, _)| *id)
+            } else if let Some(buried) = &mut listed.buried
+                && let Ok(at) = buried.queues.binary_search_by_key(&queue, |(id, _)| *id)
             {
-                let (_, state) = &mut dropped.queues[at];
+                let (_, state) = &mut buried.queues[at];
                 state.seal(end, run, span_ms);
             }
         }
         self.indexed(end);
-    }
-
-    /// All segments below `end` have an index: what was dropped there is told by it and can be forgotten.
-    pub(crate) fn indexed(&mut self, end: u64) {
-        self.indexed_to = self.indexed_to.max(end);
-        for (number, place) in self.topics.iter_mut().enumerate() {
-            let told = place.as_ref().and_then(|listed| listed.dropped.as_ref()).is_some_and(|drop| drop.at.0 < end);
-            if told {
-                *place = None;
-                self.free_topics.push(number as u32);
-            }
-        }
     }
 
     /// The log has nothing below `position` any more, see [`ConsumeQueue::expire_below`].
@@ -451,7 +395,6 @@ mod tests {
         assert_ne!(old, new);
         assert!(table.get(old).is_none());
         assert_eq!(table[new].max(), 0, "a topic made again starts at 0");
-        table.drop_topic("never there", Position(400));
         assert_eq!(table.iter().map(|(topic, id, _)| (topic, id)).collect::<Vec<_>>(), vec![("orders", 0)]);
     }
 }

@@ -6,6 +6,7 @@ use ringmq_protocol::offset::{Position, WireOffset};
 use ringmq_protocol::record::{MAGIC_V1, MAGIC_V2, RecordRef};
 
 use super::super::frame::{FrameHeader, FrameKind, HEADER, UnverifiedFrame};
+use super::super::incarnation::Begun;
 use super::super::index::consume_queue::Entry;
 use super::super::index::marks::Marks;
 use super::super::own_record::{self, OwnKind, OwnRecord};
@@ -144,9 +145,9 @@ impl Recovery {
     fn take_own(&mut self, position: Position, bytes: &[u8], visitor: &mut dyn Visitor) -> Result<(), Why> {
         let bad = Why::Record { position };
         let record = OwnRecord::parse(bytes).ok_or(bad)?;
-        if record.kind == OwnKind::QueuesDropped {
-            let topic = std::str::from_utf8(record.payload).map_err(|_| bad)?;
-            self.queues.drop_topic(topic, position);
+        if record.kind == OwnKind::TopicBegun {
+            let Begun { topic, incarnation } = Begun::read(record.payload).ok_or(bad)?;
+            self.queues.begin(topic, incarnation, position);
         }
         self.report.own_records += 1;
         if position.0 < self.covered() {

@@ -177,6 +177,8 @@ impl World {
     /// A topic was deleted.
     pub(super) fn topic_gone(&mut self, topic: &str) {
         self.ledger.dropped(topic);
+        let Self { halves, ledger, .. } = self;
+        halves.retain(|half| ledger.message(half.number).queue.0 != topic);
         self.stored.retain(|(name, _), _| name != topic);
         self.asked_offsets.retain(|(name, _), _| name != topic);
         self.set_exists(topic, Exists::No);

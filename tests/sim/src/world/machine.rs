@@ -8,7 +8,7 @@ use ringmq_core::store::{IndexBuild, Urge, WritePlan};
 use super::World;
 use super::answers::with_command;
 use crate::disk;
-use crate::ledger::QueueKey;
+use crate::ledger::{Content, QueueKey};
 use crate::planted::Planted;
 use crate::wire::{self, QueueName};
 
@@ -92,16 +92,27 @@ impl World {
     fn reads_go_on(&mut self) -> Result<(), String> {
         let topics = self.topics.iter().filter(|(_, topic)| topic.exists == super::Exists::Yes);
         let queues = topics.flat_map(|(name, _)| (0..super::QUEUES).map(|queue| (name.clone(), queue)));
-        let known: Vec<QueueKey> = queues.filter(|queue| self.ledger.settled_len(queue) > 0).collect();
+        let known: Vec<(QueueKey, Content)> =
+            queues.map(|queue| (queue.clone(), self.ledger.settled(&queue))).collect();
         (self.harness.eager, self.harness.prompt) = (true, true);
-        for key in known {
+        for (key, content) in known {
+            let stays: Vec<i64> =
+                content.iter().filter(|(_, number)| !self.ledger.may_go(*number)).map(|(offset, _)| offset).collect();
+            if stays.is_empty() {
+                continue;
+            }
             let name = QueueName { topic: &key.0, queue: key.1 };
-            let offset = self.random.index(self.ledger.settled_len(&key)) as i64;
+            let offset = stays[self.random.index(stays.len())];
             // A connection of its own: on the consumer's, older answers may come first.
             let reader = self.harness.connect(ShardId(0));
-            let opaque = self.opaque();
-            self.harness.request(reader, &wire::pull(opaque, name, offset));
-            let answer = self.harness.take(reader.conn).ok_or("no answer to a pull after a failed write")?;
+            let mut answer = None;
+            // A page that could not be read before counts as damaged until its index was made again.
+            for _ in 0..2 {
+                let opaque = self.opaque();
+                self.harness.request(reader, &wire::pull(opaque, name, offset));
+                answer = self.harness.take(reader.conn);
+            }
+            let answer = answer.ok_or("no answer to a pull after a failed write")?;
             with_command(&answer, |command| match command.code {
                 0 => Ok(()),
                 code => Err(format!("{key:?} cannot be read after a failed write: code {code}, {:?}", command.remark)),
@@ -141,7 +152,11 @@ impl World {
     }
 
     pub(super) fn let_time_pass(&mut self) {
-        let ms = if self.random.percent(5) { 10_000 } else { self.random.below(60) };
+        let ms = match self.random.below(100) {
+            0 if self.long_lived => 1_500_000,
+            0..5 => 10_000,
+            _ => self.random.below(60),
+        };
         self.harness.advance(ms);
     }
 
@@ -192,7 +207,9 @@ impl World {
         checkpoint.sections.retain(|section| Some(section.kind) != missing);
         node.next_checkpoint += 1;
         self.checkpoints.push((id, checkpoint));
-        self.put_checkpoints();
+        if self.random.percent(70) {
+            self.put_checkpoints();
+        }
     }
 
     /// Puts checkpoints on the disk whose log is there.
@@ -205,8 +222,23 @@ impl World {
                 return true;
             }
             node.disk.checkpoints[(checkpoint.sequence % 2) as usize] = Some(checkpoint.encode());
+            if !early {
+                node.shard.log.checkpointed(checkpoint.covered, checkpoint.start);
+            }
             false
         });
+    }
+
+    /// The power is cut while checkpoints are on their way: what was the older one's file may hold any part.
+    pub(super) fn tear_checkpoints(&mut self) {
+        for (id, checkpoint) in std::mem::take(&mut self.checkpoints) {
+            let node = &mut self.harness.nodes[usize::from(id.0)];
+            if node.shard.log.durable() >= checkpoint.covered && self.random.percent(50) {
+                let mut file = checkpoint.encode();
+                file.truncate(self.random.index(file.len()));
+                node.disk.checkpoints[(checkpoint.sequence % 2) as usize] = Some(file);
+            }
+        }
     }
 
     /// What planted bugs do after every step.

@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 
 use ringmq_core::event::Input;
+use ringmq_core::topic::TopicTable;
 use ringmq_protocol::response_code::ResponseCode;
 
 use super::answers::{Asked, messages_of, number_of, offset_of, with_command};
 use super::{Exists, HalfMessage, NEW_TOPIC_QUEUES, POP_TOPIC, QUEUES, World};
 use crate::disk;
-use crate::ledger::{After, Kind, QueueKey};
+use crate::ledger::{After, Content, Kind, QueueKey};
 use crate::planted::Planted;
 use crate::raw::{self, RawMessage, Walked};
 use crate::reader::Reader;
@@ -23,6 +24,11 @@ const POP_ROUNDS: u32 = 2_000;
 impl World {
     /// Stops, one way or the other, starts again, and holds all queues against the ledger.
     pub(super) fn restart(&mut self, after: After) -> Result<(), String> {
+        self.restart_with(after, None)
+    }
+
+    /// The same; a broker that stopped in order starts with as many shards as `shards` says.
+    pub(super) fn restart_with(&mut self, after: After, shards: Option<u16>) -> Result<(), String> {
         let faulted = self.harness.nodes.iter().any(|node| node.shard.log.fault().is_some());
         // A broker whose disk failed cannot stop in order; and what was asked and not answered is anybody's guess.
         let after = if faulted { After::Cut } else { after };
@@ -43,7 +49,16 @@ impl World {
         self.builds.clear();
         self.checkpoints.clear();
         let disks: Vec<_> = self.harness.nodes.iter().map(|node| node.disk.clone()).collect();
-        self.harness.crash().map_err(|error| format!("the broker does not start after {after:?}: {error}"))?;
+        self.removing.clear();
+        let shards = shards.filter(|_| after == After::Stop);
+        let makings = shards.map(|_| self.harness.nodes[0].shard.metadata.topics.clone());
+        let epoch = self.harness.epoch();
+        match shards {
+            Some(to) => self.start_rewritten(to)?,
+            None => {
+                self.harness.crash().map_err(|error| format!("the broker does not start after {after:?}: {error}"))?;
+            }
+        }
         for asked in std::mem::take(&mut self.open).into_values() {
             if let Asked::Ack { receipt } = asked {
                 self.pops.unsure(receipt.number);
@@ -52,9 +67,10 @@ impl World {
         self.pops.forget();
         self.read_failed = false;
         self.connect();
-        self.look_at_everything(after, &logs)?;
+        let makings = makings.unwrap_or_else(|| self.harness.nodes[0].shard.metadata.topics.clone());
+        self.look_at_everything(after, &logs, &makings)?;
         if self.planted == Planted::Nothing && self.random.percent(20) {
-            self.start_rotten(disks)?;
+            self.start_rotten(disks, epoch)?;
         }
         (self.harness.eager, self.harness.prompt) = (false, false);
         Ok(())
@@ -62,6 +78,7 @@ impl World {
 
     fn cut(&mut self) {
         self.outcome.cuts += 1;
+        self.tear_checkpoints();
         for (id, plan, bytes) in std::mem::take(&mut self.unsynced) {
             self.harness.nodes[usize::from(id.0)].writes.push_back((plan, bytes));
         }
@@ -92,6 +109,7 @@ impl World {
             match self.planted {
                 Planted::SkipChecksum => raw::forge_checksums(&mut node.disk),
                 Planted::LastFrameDropped => raw::drop_last_frame(&mut node.disk),
+                Planted::SameMaking => raw::same_makings(&mut node.disk),
                 _ => {}
             }
             let walked = raw::walk(&node.disk)?;
@@ -126,7 +144,7 @@ impl World {
         self.listen()
     }
 
-    fn look_at_everything(&mut self, after: After, logs: &[Walked]) -> Result<(), String> {
+    fn look_at_everything(&mut self, after: After, logs: &[Walked], makings: &TopicTable) -> Result<(), String> {
         self.ledger.clock(self.harness.now.mono_us);
         let topics: Vec<String> = self.topics.keys().cloned().collect();
         for topic in topics {
@@ -135,13 +153,15 @@ impl World {
             let there = self.heard(|reader| reader.exists(&topic))?;
             for queue in 0..queues {
                 let key = (topic.clone(), queue);
-                let content = if there { self.whole_queue(&key)? } else { Vec::new() };
-                match exists {
-                    Exists::Dropping => self.ledger.settle_dropping(&key, &content)?,
-                    Exists::Yes | Exists::No | Exists::Making => self.ledger.settle(&key, &content, after)?,
+                if exists == Exists::Dropping && !there {
+                    continue;
                 }
-                let raw = logs.iter().find_map(|log| log.queues.get(&key)).filter(|_| there);
-                self.compare_with_log(&key, raw.map_or(&[][..], Vec::as_slice))?;
+                let content = if there { self.whole_queue(&key)? } else { Content::default() };
+                self.ledger.settle(&key, &content, after)?;
+                let making = making(&topic, logs, makings)?;
+                let of_present = logs.iter().filter(|log| there && log.begun.get(&topic) == making.as_ref());
+                let raw = of_present.filter_map(|log| log.queues.get(&key)).next();
+                self.compare_with_log(&key, &content, raw.map_or(&[][..], Vec::as_slice))?;
                 self.look_at_offset(&key, after)?;
             }
             match (exists, there) {
@@ -165,19 +185,22 @@ impl World {
         answer
     }
 
-    fn whole_queue(&mut self, key: &QueueKey) -> Result<Vec<usize>, String> {
+    fn whole_queue(&mut self, key: &QueueKey) -> Result<Content, String> {
         self.heard(|reader| reader.whole_queue(QueueName { topic: &key.0, queue: key.1 }))
     }
 
     /// The index says what the log says: every offset, searches by time, searches by key.
-    fn compare_with_log(&mut self, key: &QueueKey, raw: &[RawMessage]) -> Result<(), String> {
-        let settled = self.ledger.settled(key);
-        for (at, message) in raw.iter().enumerate() {
-            let number = number_of(&message.body)?;
-            if message.offset != at as i64 || settled.get(at) != Some(&number) {
-                let shown = settled.get(at);
+    fn compare_with_log(&mut self, key: &QueueKey, content: &Content, raw: &[RawMessage]) -> Result<(), String> {
+        // Files of segments that were let go of may still be there.
+        let raw = &raw[raw.partition_point(|message| message.offset < content.first)..];
+        for (at, message) in (content.first..).zip(raw) {
+            let (number, shown) = (number_of(&message.body)?, content.at(at));
+            if message.offset != at || shown != Some(number) {
                 return Err(format!("{key:?} offset {at}: the log has message {number}, the broker shows {shown:?}"));
             }
+        }
+        if raw.len() != content.numbers.len() {
+            return Err(format!("{key:?} shows {content:?}, the log has {} of it", raw.len()));
         }
         if raw.is_empty() || !self.random.percent(30) {
             return Ok(());
@@ -297,11 +320,23 @@ impl World {
         if idle < 4 {
             return Err(format!("pops do not come to an end: {given:?}"));
         }
-        let missing =
-            self.ledger.stored_in(POP_TOPIC).find(|number| !given.contains(number) && self.pops.owes(*number));
+        let missing = self.ledger.stored_in(POP_TOPIC).find(|number| {
+            // A copy in the retry topic may have been let go of, if the message itself is as old.
+            !given.contains(number) && self.pops.owes(*number) && !self.ledger.may_go(*number)
+        });
         match missing {
             Some(number) => Err(format!("message {number} was neither acknowledged nor given to a pop")),
             None => Ok(()),
         }
     }
+}
+
+/// Which making of a topic the present one is. As long as the control shard's log has its beginning, it must say the same.
+fn making(topic: &str, logs: &[Walked], makings: &TopicTable) -> Result<Option<u64>, String> {
+    let known = Some(makings.incarnation(topic).0).filter(|known| *known > 0);
+    let raw = logs[0].topics.get(topic).copied();
+    if logs[0].start == 0 && raw != known {
+        return Err(format!("topic {topic} is of making {known:?}, the log says {raw:?}"));
+    }
+    Ok(known)
 }

@@ -5,6 +5,7 @@
 
 use ringmq_core::event::ShardId;
 use ringmq_core::harness::{Disk, Harness};
+use ringmq_core::store::Superblock;
 
 use super::World;
 use crate::ledger::QueueKey;
@@ -19,17 +20,23 @@ enum Damaged {
     Log,
     /// An index, of a whole segment or a beginning, or a checkpoint.
     Rebuildable,
+    /// What says which start this is.
+    Superblock,
 }
 
 impl World {
     /// Starts a second broker on a copy of the directory with a flipped bit, and compares what it shows.
-    pub(super) fn start_rotten(&mut self, mut disks: Vec<Disk>) -> Result<(), String> {
+    pub(super) fn start_rotten(&mut self, mut disks: Vec<Disk>, epoch: u32) -> Result<(), String> {
         let shard = self.random.index(disks.len());
-        let damaged = flip(&mut disks[shard], &mut self.random);
+        let (damaged, epoch) = if self.random.percent(15) {
+            (Damaged::Superblock, read_flipped(disks.len() as u16, epoch, &mut self.random)?)
+        } else {
+            (flip(&mut disks[shard], &mut self.random), self.harness.epoch())
+        };
         if damaged == Damaged::Nothing {
             return Ok(());
         }
-        let mut other = match self.harness.copy_on(disks) {
+        let mut other = match self.harness.copy_after(epoch, disks) {
             Ok(other) => other,
             Err(error) if damaged == Damaged::Rebuildable => {
                 return Err(format!(
@@ -55,15 +62,45 @@ impl World {
             return Err(format!("with a flipped bit ({damaged:?}): {why}"));
         }
         let settled = self.ledger.settled(key);
+        // Without the newest checkpoint, what it let go of is there once more.
         let fits = match damaged {
-            Damaged::Log => settled.starts_with(&content),
-            Damaged::Rebuildable | Damaged::Nothing => settled == content,
+            Damaged::Log => content.iter().all(|(offset, number)| settled.at(offset) == Some(number)),
+            Damaged::Rebuildable | Damaged::Superblock | Damaged::Nothing => {
+                content.goes_on_from(&settled) && content.end() == settled.end()
+            }
         };
         if fits {
             return Ok(());
         }
         Err(format!("{key:?} shows {content:?} with a flipped bit ({damaged:?}), without {settled:?}"))
     }
+}
+
+/// The number of the last start as a superblock with a flipped bit says it: the right one, or the one before.
+fn read_flipped(shards: u16, epoch: u32, random: &mut Random) -> Result<u32, String> {
+    let state = |epoch| Superblock {
+        identity: *b"the simulator's!",
+        epoch,
+        shards,
+        generation: 0,
+        segment_size: 1 << 20,
+        made_ms: 0,
+        cluster: "sim".into(),
+        broker: "sim".into(),
+        broker_id: 0,
+    };
+    let mut file = state(epoch).new_file();
+    for epoch in [epoch.saturating_sub(1), epoch] {
+        let (at, bytes) = state(epoch).slot();
+        file[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
+    }
+    let at = random.index(file.len());
+    file[at] ^= 1 << random.below(8);
+    let read = Superblock::decode(&file).map_err(|error| format!("a flipped bit in a superblock: {error}"))?;
+    if read != state(epoch) && read != state(epoch.saturating_sub(1)) {
+        return Err(format!("a superblock with a flipped bit at {at} is read as {read:?}"));
+    }
+    Ok(read.epoch)
 }
 
 /// Flips one bit of one file; of a segment, one within its frames, for what lies behind them says nothing.

@@ -94,7 +94,15 @@ impl World {
 
     fn send_one(&mut self, kind: Kind, wish: Wish) {
         let Some(producer) = self.a_producer() else { return };
-        let topic = if wish == Wish::Prepare || self.random.percent(70) { "sync" } else { "async" };
+        let topic = match self.random.below(10) {
+            // Its time may come, or its end, when another topic has the name.
+            0 | 1 => "drop-0",
+            2..4 if wish != Wish::Prepare => "async",
+            _ => "sync",
+        };
+        if self.topics[topic].exists != Exists::Yes {
+            return;
+        }
         let queue = (topic.to_owned(), self.random.below(QUEUES as u64) as i32);
         let durable = self.topics[topic].durable;
         let number = self.ledger.sent(queue.clone(), producer, durable, kind);
