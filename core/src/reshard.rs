@@ -222,16 +222,17 @@ impl<'s> Reshard<'s> {
         let Shard { queues, metadata, .. } = &self.sources[usize::from(shard.0)];
         let found = queues.find(record.topic(), queue).and_then(|slot| queues.get(slot));
         let within = found.is_some_and(|found| (found.min()..found.max()).contains(&offset));
-        if within {
-            self.firsts.entry_ref(record.topic()).or_default().entry(queue).or_insert(offset);
-        }
         // What was delayed or prepared for a topic that was deleted since is not delivered to another one of its name.
         let topic =
             record.property(names::REAL_TOPIC).filter(|_| [SCHEDULE_TOPIC, HALF_TOPIC].contains(&record.topic()));
         let topic = topic.unwrap_or(record.topic());
         let is_present = || append::is_of_present(&metadata.topics, queues, topic, position);
         // A queue of no topic at all is counted as such.
-        Some(within && (metadata.topics.get(topic).is_none() || is_present()))
+        let alive = within && (metadata.topics.get(topic).is_none() || is_present());
+        if alive {
+            self.firsts.entry_ref(record.topic()).or_default().entry(queue).or_insert(offset);
+        }
+        Some(alive)
     }
 
     /// A new log that says that the topic begins there, if it has anything of it.

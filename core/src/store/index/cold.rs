@@ -489,10 +489,9 @@ impl QueueTable {
     /// [`Absent`] then.
     pub fn exact_min(&mut self, slot: QueueSlot) -> Result<u64, Absent> {
         let Some(queue) = self.get(slot) else { return Ok(0) };
-        let min = queue.min();
-        if (self.start > 0 || self.floors.contains_key(&slot)) && queue.newest_run().is_some() {
-            self.walk(slot, Toward::Offset(min))?;
-        }
+        // Even where the log begins at 0: a start from the older checkpoint brings messages back that had expired, and what
+        // was indexed since does not lead to them.
+        self.walk(slot, Toward::Offset(queue.min()))?;
         Ok(self[slot].min())
     }
 
