@@ -6,6 +6,7 @@
 
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -69,10 +70,17 @@ pub fn start(plan: ExecutorPlan) -> Result<ExecutorJoinHandle<()>, Refused> {
         })
 }
 
+/// An executor has stopped in order: everything is written.
+static STOPPED: AtomicBool = AtomicBool::new(false);
+
 /// Ends the process when any thread panics: one clear line instead of an executor that is silently gone.
 pub fn abort_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        // Glommio's helper thread panics when its executor is gone before it can hand over a last result.
+        if STOPPED.load(Ordering::Relaxed) {
+            return;
+        }
         usual(panic);
         crate::error!(
             "a bug ended this process; what was acknowledged is safe in the log, please report the lines above"
@@ -126,6 +134,7 @@ async fn run(plan: ExecutorPlan) {
     for task in tasks {
         task.cancel().await;
     }
+    STOPPED.store(true, Ordering::Relaxed);
 }
 
 /// Opens the shards of an executor, with a ring that their logs are written through.
