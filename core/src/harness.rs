@@ -50,10 +50,7 @@ impl Disk {
             RangeOf::Index(base) => self.indexes.get(&base.0),
             RangeOf::Partial(base) => self.partials.get(&base.0),
         };
-        let file = file.map_or(&[][..], Vec::as_slice);
-        let from = (range.offset as usize).min(file.len());
-        let to = from.saturating_add(range.len as usize).min(file.len());
-        file[from..to].to_vec()
+        file.map_or_else(Vec::new, |file| range.of(file).to_vec())
     }
 
     /// What recovery is told of the directory.

@@ -36,3 +36,12 @@ pub struct ReadRange {
     pub offset: u64,
     pub len: u64,
 }
+
+impl ReadRange {
+    /// These bytes of a file that is in memory; fewer where it ends.
+    pub fn of<'f>(&self, file: &'f [u8]) -> &'f [u8] {
+        let from = (self.offset as usize).min(file.len());
+        let to = from.saturating_add(self.len as usize).min(file.len());
+        &file[from..to]
+    }
+}

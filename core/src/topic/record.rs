@@ -22,7 +22,7 @@ use std::fmt;
 use ringmq_protocol::names;
 use ringmq_protocol::wire::Reader;
 
-use super::{Attributes, Change, Class, FilterType, Owners, Perm, QUEUES_PER_TOPIC_MAX, Topic};
+use super::{Attributes, Change, FilterType, Owners, Perm, QUEUES_PER_TOPIC_MAX, Topic, TopicSpec};
 use crate::event::ShardId;
 use crate::group::{Group, Mode, RequestMode, RetryPolicy};
 use crate::store::{AppendRefused, CommitLog, Incarnation, OwnKind, OwnRecord, Position};
@@ -318,21 +318,8 @@ fn take_topic(from: &mut Reader<'_>, shards: u16) -> Option<Topic> {
         }
     };
     let incarnation = Incarnation(from.i64()? as u64);
-    let (class, flush) = (Class::of(&name), attributes.flush());
-    Some(Topic {
-        name,
-        class,
-        read_queues,
-        write_queues,
-        perm,
-        filter,
-        sys_flag,
-        order,
-        attributes,
-        flush,
-        shards,
-        incarnation,
-    })
+    let spec = TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes };
+    Some(spec.placed(shards, incarnation))
 }
 
 /// Bits of a group's flags byte.

@@ -6,7 +6,7 @@
 use crate::map::ByName;
 use crate::store::Incarnation;
 
-use super::{Attributes, Class, FilterType, Perm, Spread, Topic};
+use super::{Attributes, Class, FilterType, Owners, Perm, Spread, Topic};
 
 /// What somebody wants a topic to be; the table adds what it knows (kind, shards).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,28 @@ pub struct TopicSpec {
     pub order: bool,
     /// Attributes, already checked.
     pub attributes: Attributes,
+}
+
+impl TopicSpec {
+    /// The topic, with what its name and attributes say of it.
+    pub(super) fn placed(self, shards: Owners, incarnation: Incarnation) -> Topic {
+        let TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes } = self;
+        let (class, flush) = (Class::of(&name), attributes.flush());
+        Topic {
+            name,
+            class,
+            read_queues,
+            write_queues,
+            perm,
+            filter,
+            sys_flag,
+            order,
+            attributes,
+            flush,
+            shards,
+            incarnation,
+        }
+    }
 }
 
 impl TopicSpec {
@@ -109,26 +131,11 @@ impl TopicTable {
     /// When the queue counts were not checked before.
     #[must_use]
     pub fn plan(&self, spec: TopicSpec) -> Topic {
-        let TopicSpec { name, read_queues, write_queues, perm, filter, sys_flag, order, attributes } = spec;
-        let known = self.get(&name);
+        let known = self.get(&spec.name);
         let incarnation = known.map_or(Incarnation::NONE, |topic| topic.incarnation);
-        let shards = self.spread.assign(known.map(|topic| &topic.shards), read_queues.max(write_queues));
-        let class = Class::of(&name);
-        let flush = attributes.flush();
-        let topic = Topic {
-            name,
-            class,
-            read_queues,
-            write_queues,
-            perm,
-            filter,
-            sys_flag,
-            order,
-            attributes,
-            flush,
-            shards,
-            incarnation,
-        };
+        let queues = spec.read_queues.max(spec.write_queues);
+        let shards = self.spread.assign(known.map(|topic| &topic.shards), queues);
+        let topic = spec.placed(shards, incarnation);
         topic.assert_sound();
         topic
     }

@@ -39,9 +39,7 @@ impl FakeDisk {
             RangeOf::Index(base) => self.indexes.get(&base.0),
             RangeOf::Partial(base) => self.partials.get(&base.0),
         };
-        let file = file.map_or(&[][..], Vec::as_slice);
-        let from = (range.offset as usize).min(file.len());
-        file[from..(from + range.len as usize).min(file.len())].to_vec()
+        file.map_or_else(Vec::new, |file| range.of(file).to_vec())
     }
 
     /// Write `n` of those in flight reached the platter in full.
