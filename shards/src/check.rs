@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -242,7 +241,7 @@ impl ShardCheck<'_> {
                 opened => opened?,
             };
             buffer.resize(range.len as usize, 0);
-            let got = read_at(&file, &mut buffer, range.offset)?;
+            let got = open::fill(&file, range.offset, &mut buffer)?;
             if rebuild.supply(&buffer[..got]).is_err() {
                 return Ok(true);
             }
@@ -284,7 +283,7 @@ impl ShardCheck<'_> {
         let mut buffer = Vec::new();
         while let Some(range) = survey.next_read() {
             buffer.resize(range.len as usize, 0);
-            let got = read_at(&file, &mut buffer, range.offset)?;
+            let got = open::fill(&file, range.offset, &mut buffer)?;
             survey.supply(&buffer[..got], |met| match met {
                 Met::Record(at, bytes) => continuity.record(at, bytes),
                 // Where the log ends is not known: no good frame after it, and nothing says that there was one.
@@ -325,20 +324,6 @@ impl ShardCheck<'_> {
             base.log_name()
         ));
     }
-}
-
-/// Reads as far as the file goes.
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match file.read_at(&mut buffer[got..], offset + got as u64) {
-            Ok(0) => break,
-            Ok(more) => got += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(got)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::disk::{Disk, DiskQueues, replace};
 use crate::driver::Hosted;
 use crate::{clock, limits, log};
 use ahead::LogAhead;
+pub(crate) use ahead::fill;
 
 /// What a shard is opened with.
 #[derive(Debug)]
@@ -210,7 +211,7 @@ impl Reader<'_> {
             return log.read(base, offset, len, &mut |base| files.segment(base));
         }
         buffer.resize(len, 0);
-        let got = ahead::fill(files.get(range)?, offset, buffer)?;
+        let got = fill(files.get(range)?, offset, buffer)?;
         Ok(&buffer[..got])
     }
 }

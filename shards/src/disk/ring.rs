@@ -60,8 +60,6 @@ pub struct DiskRing<T> {
     /// Boxed, for the kernel knows their addresses. Free ones wait in `free`.
     in_flight: RefCell<Slab<Box<InFlight<T>>>>,
     free: RefCell<Vec<Box<InFlight<T>>>>,
-    /// Something was put into the ring and the kernel does not know.
-    unsubmitted: Cell<bool>,
     /// How long a small write takes, microseconds: the mean of the last few.
     usual_us: Cell<u64>,
     /// A byte goes in here behind each write.
@@ -85,7 +83,6 @@ impl<T> DiskRing<T> {
             ring: RefCell::new(ring),
             in_flight: RefCell::new(Slab::new()),
             free: RefCell::new(Vec::new()),
-            unsubmitted: Cell::new(false),
             usual_us: Cell::new(limits::LINGER_MAX_US),
             waker,
             woken: RefCell::new(Some(woken)),
@@ -126,15 +123,17 @@ impl<T> DiskRing<T> {
         // leaked if this ring should go before; the byte is static and the socket lives as long as the ring.
         let pushed = unsafe { self.ring.borrow_mut().submission().push_multiple(&entries) };
         pushed.expect("the ring has room for all writes that may be in flight");
-        self.unsubmitted.set(true);
     }
 
     /// Tells the kernel of everything that was queued, in one call. `false` if it has no memory for that now: ask again.
     pub fn submit(&self) -> bool {
-        if self.unsubmitted.get() {
-            self.unsubmitted.set(self.ring.borrow_mut().submit().is_err());
+        let mut ring = self.ring.borrow_mut();
+        if ring.submission().is_empty() {
+            return true;
         }
-        !self.unsubmitted.get()
+        // What it did not take is still there, whatever it answered.
+        let _ = ring.submit();
+        ring.submission().is_empty()
     }
 
     /// Waits on the spot for the one write in flight, if that is soon done as a rule: falling asleep and being woken takes as

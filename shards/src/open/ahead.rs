@@ -176,7 +176,7 @@ fn start() -> io::Result<Hand> {
 }
 
 /// Reads until the memory is full or the file ends.
-pub(super) fn fill(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill(file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
     let mut got = 0;
     while got < into.len() {
         match file.read_at(&mut into[got..], offset + got as u64) {
