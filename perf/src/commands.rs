@@ -5,7 +5,9 @@
 
 use serde::Serialize;
 
-use crate::cli::{self, Cli, Command, ConsumeArgs, E2eArgs, Output, Run, SendArgs, SendLoad, Target};
+use crate::cli::{
+    self, Cli, Command, ConsumeArgs, E2eArgs, IdleArgs, Output, PopArgs, Run, SendArgs, SendLoad, Target,
+};
 use crate::null_broker;
 use crate::plan::{self, Pulling, Sending};
 use crate::report::{self, Titles, grouped};
@@ -24,6 +26,8 @@ pub fn execute(cli: Cli) -> Result<u8, String> {
         Command::Send(args) => send(args),
         Command::Consume(args) => consume(args),
         Command::E2e(args) => e2e(args),
+        Command::Pop(args) => pop(args),
+        Command::Idle(args) => idle(args),
         Command::Null(args) => null_broker::serve(&args).map(|()| 0),
         Command::Disk(args) => disk::measure(&args).map(|()| 0),
         Command::Topics(args) => topics::measure(&args).map(|went_well| u8::from(!went_well)),
@@ -95,6 +99,32 @@ fn e2e(mut args: E2eArgs) -> Result<u8, String> {
         load_text(&args.load, &args.run, &settings, threads)
     );
     let titles = Titles { command: "e2e", latency: "end to end", load, notes: &targets.notes };
+    conclude(&titles, &args, &args.output, &outcome)
+}
+
+fn pop(mut args: PopArgs) -> Result<u8, String> {
+    if args.run.headers == cli::Headers::Binary {
+        return Err("POP's request codes do not fit binary headers; leave --headers out".into());
+    }
+    let settings = plan::pop_settings(&args);
+    args.run.duration = Some(settings.duration);
+    args.run.warmup = settings.warmup;
+    let targets = route::resolve(&args.target, args.run.timeout, false)?;
+    let parts = plan::pop_parts(&args, &targets)?;
+    let outcome = run::run(parts, &settings)?;
+    let load = format!("{}, {} messages per pop", target_text(&args.target, &targets), args.pop.pop_batch);
+    let titles = Titles { command: "pop", latency: "received (pop)", load, notes: &targets.notes };
+    conclude(&titles, &args, &args.output, &outcome)
+}
+
+fn idle(mut args: IdleArgs) -> Result<u8, String> {
+    let settings = plan::load_settings(&args.run, args.output.quiet);
+    args.run.duration = Some(settings.duration);
+    let targets = route::resolve(&args.target, args.run.timeout, true)?;
+    let parts = plan::idle_parts(&args, &targets)?;
+    let outcome = run::run(parts, &settings)?;
+    let load = format!("{} connections, a heartbeat each {:?}", grouped(args.connections as u64), args.every);
+    let titles = Titles { command: "idle", latency: "heartbeats", load, notes: &targets.notes };
     conclude(&titles, &args, &args.output, &outcome)
 }
 

@@ -14,6 +14,7 @@ use ringmq_protocol::encode::{self, Head};
 use ringmq_protocol::frame::{Frame, Spelling};
 use ringmq_protocol::header::Header;
 use ringmq_protocol::headers::offset::OffsetReply;
+use ringmq_protocol::headers::pop::{PopHeader, PopReply};
 use ringmq_protocol::headers::pull::{PullHeader, PullReply};
 use ringmq_protocol::headers::send::SendReply;
 use ringmq_protocol::record::{self, Message, PropertyParts};
@@ -168,6 +169,9 @@ struct Answers {
     /// The body of a route, the same for every topic.
     route: Vec<u8>,
     backlog: i64,
+    /// What pops have not been given yet, of all queues together; all of it is said to lie in queue 0.
+    popped: i64,
+    poppable: i64,
     /// Made-up records, and the length of one.
     records: Vec<u8>,
     record: usize,
@@ -186,6 +190,8 @@ impl Answers {
             sent: [canned_send_reply(Spelling::Json), canned_send_reply(Spelling::Binary)],
             route: route(address, args.queues),
             backlog: args.backlog.into(),
+            popped: 0,
+            poppable: i64::from(args.backlog) * i64::from(args.queues),
             record: record.len(),
             records,
         }
@@ -211,6 +217,7 @@ impl Answers {
                 }
             }
             Some(RequestCode::PullMessage | RequestCode::LitePullMessage) => self.pull(frame),
+            Some(RequestCode::PopMessage) => self.pop(frame),
             Some(RequestCode::GetMaxOffset) => self.offset(frame.spelling, opaque, self.backlog),
             Some(RequestCode::GetMinOffset) => self.offset(frame.spelling, opaque, 0),
             Some(RequestCode::GetRouteinfoByTopic) => {
@@ -218,7 +225,7 @@ impl Answers {
                 let done = encode::begin(&mut self.out, &head).finish_with(&self.route);
                 done.expect("a route fits a frame");
             }
-            // Heartbeats, topic creation and all the rest: agreed.
+            // Heartbeats, acknowledgements of pops, topic creation and all the rest: agreed.
             _ => self.bare(frame.spelling, ResponseCode::Success, opaque),
         }
     }
@@ -251,14 +258,51 @@ impl Answers {
             group_sys_flag: None,
             forbidden_type: None,
         };
+        self.records(frame.spelling, code, command.opaque, &reply, from, count);
+    }
+
+    fn pop(&mut self, frame: &Frame<'_>) {
+        let Ok(command) = Command::parse(*frame) else { return };
+        let Ok(asked) = PopHeader::decode(&command.ext) else {
+            return self.bare(frame.spelling, ResponseCode::InvalidParameter, command.opaque);
+        };
+        let from = self.popped;
+        let count = (self.poppable - from).min(asked.max_msg_nums.clamp(0, PULL_AT_MOST).into());
+        if count == 0 {
+            return self.bare(frame.spelling, ResponseCode::PollingTimeout, command.opaque);
+        }
+        self.popped += count;
+        let starts = format!("0 0 {from}");
+        let reply = PopReply {
+            pop_time: asked.born_time,
+            invisible_time: asked.invisible_time,
+            revive_queue_id: 0,
+            rest_num: self.poppable - self.popped,
+            start_offset_info: Some(Text::plain(&starts)),
+            msg_offset_info: None,
+            order_count_info: None,
+        };
+        self.records(frame.spelling, ResponseCode::Success, command.opaque, &reply, from, count);
+    }
+
+    /// Answers with `count` made-up records, the first of which has the queue offset `from`.
+    fn records<'h>(
+        &mut self,
+        spelling: Spelling,
+        code: ResponseCode,
+        opaque: i32,
+        reply: &impl Header<'h>,
+        from: i64,
+        count: i64,
+    ) {
         let bytes = count as usize * self.record;
         for (number, record) in self.records[..bytes].chunks_exact_mut(self.record).enumerate() {
             record::patch::queue_offset(record, from + number as i64);
         }
-        let head = Head::response(frame.spelling, code.to_i32(), command.opaque);
-        let whole = encode::begin(&mut self.out, &head).header(&reply).finish_with(&self.records[..bytes]);
+        let head = Head::response(spelling, code.to_i32(), opaque);
+        let whole = encode::begin(&mut self.out, &head).header(reply).finish_with(&self.records[..bytes]);
         if whole.is_err() {
-            self.bare(frame.spelling, ResponseCode::MessageIllegal, command.opaque);
+            self.bare(spelling, ResponseCode::MessageIllegal, opaque);
         }
     }
 }

@@ -149,3 +149,39 @@ fn a_broker_that_is_not_there_is_named() {
     };
     assert!(problem.contains("127.0.0.1:1"), "{problem}");
 }
+
+#[test]
+fn everything_popped_is_acknowledged_once() {
+    let null = Background::start(1_000);
+    for (group, threads) in [("one", 1), ("nothing-is-left", 2)] {
+        let line = format!(
+            "perfgen pop -n {} --quiet --group {group} --threads {threads} --poll 10ms --duration {}",
+            null.address,
+            if threads == 1 { "60s" } else { "200ms" }
+        );
+        let Command::Pop(args) = Cli::parse_from(line.split_whitespace()).command else {
+            unreachable!("pop was asked")
+        };
+        let targets = route::resolve(&args.target, args.run.timeout, false).expect("the null broker has every topic");
+        let parts = plan::pop_parts(&args, &targets).expect("plannable");
+        let outcome = run::run(parts, &plan::pop_settings(&args)).expect("begins");
+        let (total, halted) = (&outcome.total, outcome.shared.halted());
+        assert_eq!((total.failures(), total.stray, halted), (0, 0, None), "{:?}", total.errors);
+        let all = if threads == 1 { 3_000 } else { 0 };
+        assert_eq!((total.messages, total.acknowledged), (all, all));
+    }
+}
+
+#[test]
+fn idle_connections_say_that_they_live() {
+    let null = Background::start(0);
+    let line = format!("perfgen idle -n {} -c 50 --every 100ms --warmup 0s --duration 400ms --quiet", null.address);
+    let Command::Idle(args) = Cli::parse_from(line.split_whitespace()).command else { unreachable!("idle was asked") };
+    let targets = route::resolve(&args.target, args.run.timeout, true).expect("the null broker has every topic");
+    let parts = plan::idle_parts(&args, &targets).expect("plannable");
+    let outcome = run::run(parts, &plan::load_settings(&args.run, true)).expect("begins");
+    assert_eq!(outcome.shared.halted(), None);
+    // On a machine that stands still for a while some may not be answered within the period; all are sent.
+    let total = &outcome.total;
+    assert!(total.messages + total.failures() >= 50, "{} heartbeats, {:?}", total.messages, total.errors);
+}

@@ -8,10 +8,13 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use super::Stage;
 use super::contestant::{Contestant, Kind};
-use super::workloads::Flush;
+use super::workloads::{Flush, IDLE};
 
 /// How long a broker is watched doing nothing.
-const IDLE: Duration = Duration::from_secs(10);
+const WATCHED: Duration = Duration::from_secs(10);
+
+/// Ten thousand connections are made, and each has sent a heartbeat.
+const IDLE_SETTLES: Duration = Duration::from_secs(32);
 
 /// What was found.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub struct ProcessFigures {
     pub idle_mib: f64,
     /// Of one CPU, percent.
     pub idle_cpu: f64,
+    /// Resident memory per idle connection.
+    pub connection_kib: f64,
     pub loaded_mib: f64,
     /// The first ten seconds of a fresh process under full load.
     pub cold_per_second: f64,
@@ -54,20 +59,32 @@ fn look(stage: &Stage<'_>, broker: &Contestant, since: Instant) -> Result<Proces
     let first_ack = since.elapsed();
     std::thread::sleep(Duration::from_secs(2));
     let before = cpu_time(broker.pid())?;
-    std::thread::sleep(IDLE);
+    std::thread::sleep(WATCHED);
     let idle = cpu_time(broker.pid())? - before;
     let idle_mib = resident_mib(broker.pid())?;
+    let connection_kib = with_connections(stage, broker, idle_mib)?;
     let cold =
         stage.perfgen.run(broker, "send -c 16 -f 64 --warmup 0s --duration 10s", "cold", Some(Flush::Async), cpus)?;
     Ok(ProcessFigures {
         kind: broker.kind,
         first_ack,
         idle_mib,
-        idle_cpu: idle.as_secs_f64() / IDLE.as_secs_f64() * 100.0,
+        idle_cpu: idle.as_secs_f64() / WATCHED.as_secs_f64() * 100.0,
+        connection_kib,
         loaded_mib: resident_mib(broker.pid())?,
         cold_per_second: cold.per_second,
         cold_errors: cold.errors,
     })
+}
+
+/// What ten thousand idle connections cost, KiB of memory each.
+fn with_connections(stage: &Stage<'_>, broker: &Contestant, before_mib: f64) -> Result<f64, String> {
+    let beside = stage.perfgen.beside(broker, IDLE, &stage.args.load_cpus)?;
+    std::thread::sleep(IDLE_SETTLES);
+    let grown = resident_mib(broker.pid())? - before_mib;
+    drop(beside);
+    std::thread::sleep(Duration::from_secs(1));
+    Ok(grown * 1024.0 / 10_000.0)
 }
 
 /// User and system time of all threads so far (proc_pid_stat(5), fields 14 and 15, in clock ticks).

@@ -159,17 +159,18 @@ fn processes(text: &mut String, figures: &[ProcessFigures]) {
         return;
     }
     text.push_str(
-        "\n## The process\n\n| | start to first acknowledged send | idle | idle CPU | first 10 s under load | after them |\n\
-         |---|---|---|---|---|---|\n",
+        "\n## The process\n\n| | start to first acknowledged send | idle | idle CPU | per idle connection | first 10 s under load | after them |\n\
+         |---|---|---|---|---|---|---|\n",
     );
     for figure in figures {
         let _ = writeln!(
             text,
-            "| {} | {:.3} s | {:.0} MiB | {:.2} % | {} msg/s, {} errors | {:.0} MiB |",
+            "| {} | {:.3} s | {:.0} MiB | {:.2} % | {:.1} KiB | {} msg/s, {} errors | {:.0} MiB |",
             figure.kind.name(),
             figure.first_ack.as_secs_f64(),
             figure.idle_mib,
             figure.idle_cpu,
+            figure.connection_kib,
             whole(figure.cold_per_second),
             grouped(figure.cold_errors),
             figure.loaded_mib

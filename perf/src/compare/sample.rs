@@ -104,7 +104,9 @@ impl Perfgen {
                 let topic =
                     if workload.fill.is_some() { workload.name.to_owned() } else { format!("{}-2", workload.name) };
                 let group = format!("beside-{round}");
-                Some(Beside(self.start(target, line, &topic, Some(workload.flush), cpus, Some(&group))?))
+                let beside = Beside(self.start(target, line, &topic, Some(workload.flush), cpus, Some(&group))?);
+                std::thread::sleep(Duration::from_secs(workload.head_start));
+                Some(beside)
             }
         };
         // A drain that runs beside has the filled topic; a measured one has it itself.
@@ -134,6 +136,14 @@ impl Perfgen {
         read(self.start(target, line, topic, flush, cpus, None)?, line)
     }
 
+    /// Starts a load that runs until the result is dropped.
+    ///
+    /// # Errors
+    /// perfgen could not begin.
+    pub fn beside(&self, target: &Contestant, line: &str, cpus: &[usize]) -> Result<Beside, String> {
+        self.start(target, line, "beside", None, cpus, None).map(Beside)
+    }
+
     /// Waits until a message goes through: an Apache broker that was stopped for longer than its name server waits for a
     /// sign of life is out of the routes until it registers again.
     ///
@@ -161,7 +171,7 @@ impl Perfgen {
         group: Option<&str>,
     ) -> Result<Child, String> {
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let consumes = words[0] == "consume";
+        let consumes = ["consume", "pop"].contains(&words[0].as_str());
         words.extend(["-n".into(), target.namesrv.clone(), "--topic".into(), topic.into()]);
         if !consumes && target.kind != Kind::Null {
             words.push("--create".into());
@@ -169,7 +179,7 @@ impl Perfgen {
                 words.extend(["--flush".into(), flush.name().into()]);
             }
         }
-        if words[0] != "send"
+        if !["send", "idle"].contains(&words[0].as_str())
             && let Some(group) = group
         {
             words.extend(["--group".into(), group.into()]);
@@ -211,7 +221,7 @@ impl Perfgen {
 }
 
 /// A load that nobody measures; it ends with the run.
-struct Beside(Child);
+pub struct Beside(Child);
 
 impl Drop for Beside {
     fn drop(&mut self) {

@@ -31,6 +31,8 @@ pub struct Workload {
     pub fill: Option<&'static str>,
     /// What runs beside it, on another topic, without being measured.
     pub beside: Option<&'static str>,
+    /// Seconds that what runs beside has to get going.
+    pub head_start: u64,
     /// The null broker takes part, too.
     pub null: bool,
     /// Broker and load share all CPUs.
@@ -47,6 +49,7 @@ const PLAIN: Workload = Workload {
     command: "",
     fill: None,
     beside: None,
+    head_start: 0,
     null: true,
     all_cpus: false,
     usual: true,
@@ -54,6 +57,9 @@ const PLAIN: Workload = Workload {
 
 /// Messages of a backlog.
 const FILL: &str = "send -c 16 -f 8 --batch 32 --count 1500000";
+
+/// Ten thousand connections that only say that they live.
+pub const IDLE: &str = "idle -c 10000 --duration 1h";
 
 /// Every workload, in the order of the report.
 #[rustfmt::skip]
@@ -79,6 +85,8 @@ pub const WORKLOADS: &[Workload] = &[
     Workload { name: "topics-8", about: "8 topics x 8 queues, async, 16 x 64", command: "send -c 16 -f 64 --topics 8", usual: false, ..PLAIN },
     Workload { name: "topics-64", about: "64 topics x 8 queues, async, 16 x 64", command: "send -c 16 -f 64 --topics 64", usual: false, ..PLAIN },
     Workload { name: "topics-256", about: "256 topics x 8 queues, async, 16 x 64", command: "send -c 16 -f 64 --topics 256", ..PLAIN },
+    Workload { name: "idle-10000", about: "async topic, 1 KiB, 16 x 64, beside 10,000 idle connections", command: "send -c 16 -f 64", beside: Some(IDLE), head_start: 3, null: false, ..PLAIN },
+    Workload { name: "pop", about: "pop and acknowledge one by one, 1 KiB, for at most 5 s of a backlog", command: "pop --poll 1s --duration 5s", fill: Some(FILL), null: false, ..PLAIN },
     Workload { name: "mixed", about: "send 16 x 64 while as much is consumed from another topic's tail", command: "send -c 16 -f 64", beside: Some("e2e --rate 10000 -c 4"), null: false, usual: false, ..PLAIN },
     Workload { name: "beside-drain", about: "one in flight while another topic drains a backlog", command: "send -c 1 -f 1", fill: Some(FILL), beside: Some("consume --backlog"), null: false, usual: false, ..PLAIN },
 ];

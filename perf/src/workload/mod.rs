@@ -1,9 +1,12 @@
 //! What the load threads do: the parts, and one file per command that puts them together.
 //!
-//! `sender` and `puller` are the two parts; `send`, `consume` and `e2e` are the workloads the engine runs.
+//! `sender` and `puller` are two parts; `send`, `consume` and `e2e`, which are put together from them, `popper` and `idle` are
+//! the workloads the engine runs.
 
 pub mod consume;
 pub mod e2e;
+pub mod idle;
+pub mod popper;
 pub mod puller;
 pub mod send;
 pub mod sender;

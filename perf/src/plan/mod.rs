@@ -2,6 +2,12 @@
 //!
 //! Owns how connections, queues and the rate are dealt out to threads and brokers. Nothing here is measured.
 
+mod idle;
+mod pop;
+
+pub use idle::idle_parts;
+pub use pop::{pop_parts, pop_settings};
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -147,7 +153,7 @@ impl Assignment for BothParts {
 }
 
 /// The settings every kind of run shares.
-fn settings(run: &Run, quiet: bool) -> Settings {
+pub fn load_settings(run: &Run, quiet: bool) -> Settings {
     Settings {
         duration: run.duration.unwrap_or(DURATION),
         warmup: run.warmup,
@@ -161,7 +167,7 @@ fn settings(run: &Run, quiet: bool) -> Settings {
 
 /// The settings of a run that sends: with a count it ends when all of them are acknowledged.
 pub fn send_settings(load: &SendLoad, run: &Run, quiet: bool) -> Settings {
-    let settings = settings(run, quiet);
+    let settings = load_settings(run, quiet);
     if load.count.is_none() {
         return settings;
     }
@@ -171,7 +177,7 @@ pub fn send_settings(load: &SendLoad, run: &Run, quiet: bool) -> Settings {
 
 /// The settings of a consume run: a backlog is measured from its first pull to its last message.
 pub fn consume_settings(args: &ConsumeArgs) -> Settings {
-    let settings = settings(&args.run, args.output.quiet);
+    let settings = load_settings(&args.run, args.output.quiet);
     if !args.backlog {
         return settings;
     }

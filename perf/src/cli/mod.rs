@@ -2,6 +2,8 @@
 //!
 //! Owns the parsing at the rim: what leaves this file is typed and within limits. Nothing here connects anywhere.
 
+mod pop;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use serde::{Serialize, Serializer};
 use crate::check::STAMP;
 use crate::engine::in_flight::MAX_IN_FLIGHT;
 use crate::wire::volley;
+
+pub use pop::{IdleArgs, Pop, PopArgs};
 
 /// Smallest body: room for the stamp of --check, and the same for runs without it, so that they compare.
 const SMALLEST: usize = 128;
@@ -45,6 +49,8 @@ Examples:
   perfgen send -n 127.0.0.1:9876 --topic load --create --queues 8 --flush async
   perfgen consume -n 127.0.0.1:9876 --topic load --backlog
   perfgen e2e -n 127.0.0.1:9876 --topic tail --create --rate 10000 --duration 30
+  perfgen pop -n 127.0.0.1:9876 --topic load --group pop-1
+  perfgen idle -n 127.0.0.1:9876 -c 10000
   perfgen null --cpus 0 & perfgen send --broker 127.0.0.1:10911 --cpus 1
   perfgen disk /var/lib/ringmq
   perfgen topics create --topics 125000 --queues 8
@@ -61,6 +67,8 @@ pub enum Command {
     Send(SendArgs),
     Consume(ConsumeArgs),
     E2e(E2eArgs),
+    Pop(PopArgs),
+    Idle(IdleArgs),
     Null(NullArgs),
     Disk(DiskArgs),
     Topics(TopicsArgs),
@@ -320,7 +328,7 @@ pub struct E2eArgs {
 /// Stand in for a broker and its name server: every send is answered at once, nothing is stored.
 ///
 /// One thread. What perfgen reaches against it is the ceiling of the wire, of the kernel's sockets and of perfgen
-/// itself. Pulls find an endless supply of made-up messages with --backlog, and nothing without it.
+/// itself. Pulls and pops find made-up messages with --backlog, and nothing without it.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(after_help = "\
 Examples:
