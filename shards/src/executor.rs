@@ -64,6 +64,7 @@ pub fn start(plan: ExecutorPlan) -> Result<ExecutorJoinHandle<()>, Refused> {
     LocalExecutorBuilder::new(placement)
         .name(&format!("core-{}", plan.core.0))
         .io_memory(plan.io_memory)
+        .ring_depth(limits::RING_DEPTH)
         .spawn(move || run(plan))
         .map_err(|error| {
             Refused::new(format!("an executor cannot be started: {error}"), "see the limits of this process")
