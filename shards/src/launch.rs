@@ -17,7 +17,7 @@ use ringmq_core::store::{LogOptions, Superblock};
 use crate::args::{self, BrokerArgs, NamesrvArgs};
 use crate::boot::direct_io::WriteMode;
 use crate::boot::directory::DataDirectory;
-use crate::boot::{Refused, configuration, cpus, direct_io, directory, format, heap, ports, ring};
+use crate::boot::{Refused, configuration, cpus, direct_io, directory, format, heap, memory, ports, ring};
 use crate::executor::{self, ExecutorPlan};
 use crate::greeting::{BrokerGreeting, Greeting, NamesrvGreeting};
 use crate::limits;
@@ -58,7 +58,9 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Refused> {
         doors.push((ports::free(bind, network.namesrv_listen_port, "namesrvListenPort")?, Door::NameServer));
     }
     let cores = &loaded.settings.cores;
-    let cpus = cpus::choose(cores.cpus.as_deref(), cpus::numa_node(cores.numa_node))?;
+    let node = cpus::numa_node(cores.numa_node);
+    let cpus = cpus::choose(cores.cpus.as_deref(), node)?;
+    bind_memory(node);
     let directory = directory::open(Path::new(&loaded.settings.store.store_path_root_dir))?;
     let mode = direct_io::probe(&directory.root)?;
     let superblock = format::start(&directory, &mut loaded, cpus.len())?;
@@ -75,6 +77,15 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Refused> {
     let crew = Crew { cpus, io_memory, idle, doors };
     let shards = Some((shard_plans(&directory, &superblock, mode)?, loaded));
     run(crew, shards, names, registrars, &greeting, begun)
+}
+
+/// Keeps memory on the NUMA node that was chosen. Whoever may not choose runs without.
+fn bind_memory(node: Option<u32>) {
+    if let Some(node) = node
+        && let Err(error) = memory::stay_on(node)
+    {
+        crate::warn!("memory is not bound to NUMA node {node}: {error}; numactl --membind={node} may be allowed to");
+    }
 }
 
 /// Runs a name server until it is told to stop.

@@ -9,27 +9,32 @@ use bytemuck::{Pod, Zeroable};
 
 use super::limits::{BLOCK, CHUNK};
 
-/// One block, aligned as direct I/O wants it.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(4096))]
-struct Page([u8; BLOCK as usize]);
+/// One block.
+type Block = [u8; BLOCK as usize];
 
-/// 1 MiB of the stream, starting at a multiple of 1 MiB.
-struct Chunk(Box<[Page]>);
+/// Memory of a chunk, aligned to its size: as direct I/O and huge pages want it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(2097152))]
+struct Memory([Block; (CHUNK / BLOCK) as usize]);
+
+const _: () = assert!(align_of::<Memory>() as u64 == CHUNK && size_of::<Memory>() as u64 == CHUNK);
+
+/// 2 MiB of the stream, starting at a multiple of 2 MiB.
+struct Chunk(Box<Memory>);
 
 impl Chunk {
     fn new() -> Self {
-        Chunk(vec![Page::zeroed(); (CHUNK / BLOCK) as usize].into_boxed_slice())
+        Chunk(bytemuck::zeroed_box())
     }
 
     #[inline]
     fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+        self.0.0.as_flattened()
     }
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
+        self.0.0.as_flattened_mut()
     }
 }
 

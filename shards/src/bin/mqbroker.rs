@@ -5,7 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use ringmq_shards::args::{BrokerArgs, BrokerCommand};
 use ringmq_shards::boot::Refused;
+use ringmq_shards::boot::heap::Heap;
 use ringmq_shards::{check, doctor, launch};
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 fn main() -> ExitCode {
     match run(&BrokerArgs::parse()) {

@@ -9,6 +9,7 @@ pub mod direct_io;
 pub mod directory;
 pub mod format;
 pub mod heap;
+pub mod memory;
 pub mod owner;
 pub mod ports;
 pub mod ring;

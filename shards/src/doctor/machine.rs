@@ -21,7 +21,8 @@ const BACKLOG_WANTED: u64 = 1_024;
 /// Everything that is the machine's.
 pub fn look(chosen: &[usize]) -> Vec<Finding> {
     let mut findings = vec![kernel(), ring_of(chosen)];
-    findings.extend([frequency(chosen), steal(), clock_source(), numa(chosen), swap()].into_iter().flatten());
+    findings
+        .extend([frequency(chosen), steal(), clock_source(), numa(chosen), huge_pages(), swap()].into_iter().flatten());
     findings.extend([files(), backlog()]);
     findings
 }
@@ -139,6 +140,19 @@ fn numa(chosen: &[usize]) -> Option<Finding> {
             "numa",
             format!("the CPUs are of several nodes ({})", used.join("; ")),
             "one broker per node is quicker: numaNode = 0 in one broker.conf, numaNode = 1 in another's",
+        ),
+    })
+}
+
+fn huge_pages() -> Option<Finding> {
+    let modes = read("/sys/kernel/mm/transparent_hugepage/enabled")?;
+    let chosen = modes.split(['[', ']']).nth(1)?;
+    Some(match chosen {
+        "always" | "madvise" => Finding::good("huge pages", format!("{chosen}: the log's tail lies in them")),
+        _ => Finding::note(
+            "huge pages",
+            format!("{chosen}: the log's tail lies in pages of 4 KiB"),
+            "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled",
         ),
     })
 }
