@@ -20,6 +20,9 @@ use ringmq_protocol::frame::{self, Spelling};
 /// Requests between two writes to the disk, as under load.
 const PER_WRITE: u64 = 64;
 
+/// Memory of the log's end: what is pulled again and again fits in.
+const TAIL: u64 = 8 << 20;
+
 /// What is in front of the part of a UNIQ_KEY that counts.
 const COUNTED: &[u8] = b"7F0000010A0B18B4AAC2336F1B2C";
 
@@ -34,7 +37,8 @@ pub struct Path {
 impl Path {
     /// A shard with one topic, `bench`.
     pub fn new(flush: &str) -> Self {
-        let mut harness = Harness::new(1, &format!("flushDiskType = {flush}\n"));
+        // A tail that is full soon: memory of its own for every chunk is not how it goes on.
+        let mut harness = Harness::with_sizes(1, &format!("flushDiskType = {flush}\n"), 64 << 20, TAIL);
         let shard = harness.shard(ShardId(0));
         let topic = shard.metadata.topics.plan(TopicSpec::plain("bench", 4, Perm::READ_WRITE));
         shard.metadata.apply(&Change::TopicPut(topic));

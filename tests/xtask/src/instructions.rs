@@ -101,7 +101,19 @@ fn per_message(path: &str) -> Result<f64, String> {
 fn count(path: &str, messages: u64) -> Result<u64, String> {
     let runner = r#"target."cfg(all())".runner = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]"#;
     let mut cargo = Command::new("cargo");
-    cargo.args(["bench", "--quiet", "--package", "ringmq-core", "--bench", "instructions", "--config", runner, "--"]);
+    cargo.args([
+        "bench",
+        "--profile",
+        "release",
+        "--quiet",
+        "--package",
+        "ringmq-core",
+        "--bench",
+        "instructions",
+        "--config",
+        runner,
+        "--",
+    ]);
     let output = cargo.args([path, &messages.to_string()]).current_dir(root()).output();
     let output = output.map_err(|error| format!("cargo did not start: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
