@@ -22,14 +22,14 @@ pub trait Header<'a>: Sized {
     fn encode<S: FieldSink>(&self, sink: &mut S);
 }
 
-/// Where encoded fields go.
+/// Where encoded fields go. Keys are names of the protocol, so they need no escapes; a name that came from outside is not `'static`.
 pub trait FieldSink {
     /// A string field.
-    fn text(&mut self, key: &str, value: Text<'_>);
+    fn text(&mut self, key: &'static str, value: Text<'_>);
     /// An integer field, written in decimal.
-    fn int(&mut self, key: &str, value: i64);
+    fn int(&mut self, key: &'static str, value: i64);
     /// A boolean field, written as `true` or `false`.
-    fn boolean(&mut self, key: &str, value: bool);
+    fn boolean(&mut self, key: &'static str, value: bool);
 }
 
 /// How much of a malformed value an error repeats.
@@ -98,7 +98,7 @@ pub trait Field<'a>: Sized {
     /// Reads a value.
     fn read(text: Text<'a>) -> Option<Self>;
     /// Writes a value.
-    fn write<S: FieldSink>(&self, key: &str, sink: &mut S);
+    fn write<S: FieldSink>(&self, key: &'static str, sink: &mut S);
 }
 
 impl<'a> Field<'a> for Text<'a> {
@@ -110,7 +110,7 @@ impl<'a> Field<'a> for Text<'a> {
     }
 
     #[inline]
-    fn write<S: FieldSink>(&self, key: &str, sink: &mut S) {
+    fn write<S: FieldSink>(&self, key: &'static str, sink: &mut S) {
         sink.text(key, *self);
     }
 }
@@ -124,7 +124,7 @@ impl<'a> Field<'a> for i32 {
     }
 
     #[inline]
-    fn write<S: FieldSink>(&self, key: &str, sink: &mut S) {
+    fn write<S: FieldSink>(&self, key: &'static str, sink: &mut S) {
         sink.int(key, i64::from(*self));
     }
 }
@@ -138,7 +138,7 @@ impl<'a> Field<'a> for i64 {
     }
 
     #[inline]
-    fn write<S: FieldSink>(&self, key: &str, sink: &mut S) {
+    fn write<S: FieldSink>(&self, key: &'static str, sink: &mut S) {
         sink.int(key, *self);
     }
 }
@@ -152,7 +152,7 @@ impl<'a> Field<'a> for bool {
     }
 
     #[inline]
-    fn write<S: FieldSink>(&self, key: &str, sink: &mut S) {
+    fn write<S: FieldSink>(&self, key: &'static str, sink: &mut S) {
         sink.boolean(key, *self);
     }
 }
@@ -171,7 +171,7 @@ impl<'a, T: Field<'a>> Field<'a> for Option<T> {
     }
 
     #[inline]
-    fn write<S: FieldSink>(&self, key: &str, sink: &mut S) {
+    fn write<S: FieldSink>(&self, key: &'static str, sink: &mut S) {
         if let Some(value) = self {
             value.write(key, sink);
         }

@@ -27,6 +27,8 @@ pub struct KeyTable {
     /// Index into `names`, plus one.
     places: [u8; PLACES],
     names: [Name; PLACES / 4],
+    /// The field, plus one, whose name is this one byte: all of a send's are.
+    letters: [u8; 256],
 }
 
 impl KeyTable {
@@ -37,12 +39,16 @@ impl KeyTable {
     pub const fn of(rows: &[(&'static str, u8)]) -> Self {
         assert!(rows.len() <= PLACES / 4, "a header has more names than a key table");
         let mut names = [NOBODY; PLACES / 4];
+        let mut letters = [0; 256];
         let mut index = 0;
         while index < rows.len() {
             let (text, field) = rows[index];
             assert!(!text.is_empty(), "a field needs a name");
             let (word, tail) = words(text.as_bytes());
             names[index] = Name { word, tail, text, field };
+            if let [letter] = text.as_bytes() {
+                letters[*letter as usize] = field + 1;
+            }
             index += 1;
         }
         // Odd constants from the golden ratio on; which one does not matter as long as it works.
@@ -50,7 +56,7 @@ impl KeyTable {
         let mut tries = 0;
         loop {
             if let Some(places) = place(&names, rows.len(), seed) {
-                return KeyTable { seed, places, names };
+                return KeyTable { seed, places, names, letters };
             }
             seed = seed.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(2);
             tries += 1;
@@ -61,6 +67,9 @@ impl KeyTable {
     /// The field with this name.
     #[inline(always)]
     pub fn find(&self, key: &str) -> Option<usize> {
+        if let [letter] = key.as_bytes() {
+            return usize::from(self.letters[usize::from(*letter)]).checked_sub(1);
+        }
         let (word, tail) = words(key.as_bytes());
         let index = self.places[hash(word, tail, self.seed)].wrapping_sub(1);
         let name = self.names.get(usize::from(index))?;

@@ -72,13 +72,13 @@ fn marks(block: &[u8; BLOCK], either: [u8; 2]) -> u64 {
 #[target_feature(enable = "sse2")]
 #[inline]
 fn sse2_marks(block: &[u8; BLOCK], either: [u8; 2]) -> u64 {
-    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8};
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8};
     let (one, other) = (_mm_set1_epi8(either[0] as i8), _mm_set1_epi8(either[1] as i8));
     let (lanes, _) = block.as_chunks::<16>();
     let mut bits = 0;
     for (index, lane) in lanes.iter().enumerate() {
-        let lane = i128::from_le_bytes(*lane);
-        let lane = _mm_set_epi64x((lane >> 64) as i64, lane as i64);
+        // SAFETY: the pointer is to 16 bytes, borrowed; the load asks for no alignment.
+        let lane = unsafe { _mm_loadu_si128(lane.as_ptr().cast()) };
         let hits = _mm_or_si128(_mm_cmpeq_epi8(lane, one), _mm_cmpeq_epi8(lane, other));
         bits |= u64::from(_mm_movemask_epi8(hits) as u16) << (16 * index);
     }

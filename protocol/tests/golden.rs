@@ -178,7 +178,7 @@ impl Golden<'_> {
             };
             let mut encoder = begin(&mut out, &head);
             for (key, value) in command.ext.iter() {
-                encoder.text(&key.to_cow(), value);
+                encoder.foreign(&key.to_cow(), value);
             }
             encoder.finish_with(command.body).unwrap();
             let again = Command::parse(split(&out).unwrap().unwrap()).unwrap();

@@ -14,6 +14,7 @@ use ringmq_protocol::ids::OffsetId;
 use ringmq_protocol::properties;
 use ringmq_protocol::record::{Message, PropertyParts, RecordRef};
 use ringmq_protocol::text::Text;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 fn spelling() -> impl Strategy<Value = Spelling> {
@@ -66,6 +67,34 @@ fn send_header(parts: &Parts) -> SendHeader<'_> {
     }
 }
 
+/// A JSON header frame of these tokens with blanks between them, so often the n-th.
+fn spaced(ext: &[(String, String)], blanks: &[usize]) -> Vec<u8> {
+    let string = |text: &String| serde_json::to_string(text).unwrap();
+    let mut tokens: Vec<String> = r#"{ "code" : 310 , "flag" : 2 , "opaque" : 7 , "x" : [ { } , 1 ] , "extFields" : {"#
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    for (at, (key, value)) in ext.iter().enumerate() {
+        tokens.extend((at > 0).then(|| ",".to_owned()));
+        tokens.extend([string(key), ":".to_owned(), string(value)]);
+    }
+    tokens.extend(["}", "}"].map(str::to_owned));
+    let mut header = String::new();
+    for (at, token) in tokens.iter().enumerate() {
+        header.push_str(&" \n"[..blanks[at % blanks.len()].min(2)]);
+        header.push_str(token);
+    }
+    let mut bytes = (4 + header.len() as u32).to_be_bytes().to_vec();
+    bytes.extend_from_slice(&(header.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(header.as_bytes());
+    bytes
+}
+
+/// The extension fields as a map; of a repeated key the last one.
+fn map_of(command: &Command<'_>) -> BTreeMap<String, String> {
+    command.ext.iter().map(|(key, value)| (key.to_cow().into_owned(), value.to_cow().into_owned())).collect()
+}
+
 proptest! {
     #[test]
     fn send_headers_in_long_and_short_names(
@@ -108,6 +137,29 @@ proptest! {
         let command = Command::parse(split(&out).unwrap().unwrap()).unwrap();
         prop_assert!(command.is_response() && !command.is_oneway());
         prop_assert_eq!(PullReply::decode(&command.ext).unwrap(), header);
+    }
+
+    #[test]
+    fn json_means_what_serde_reads_there(
+        ext in prop::collection::vec((text(), text()), 0..6), blanks in prop::collection::vec(0..4usize, 1..9),
+        at in any::<prop::sample::Index>(), other in prop_oneof![any::<u8>(), Just(b' '), Just(b'"'), Just(b'\\')],
+    ) {
+        let mut bytes = spaced(&ext, &blanks);
+        let command = Command::parse(split(&bytes).unwrap().unwrap()).unwrap();
+        prop_assert_eq!((command.code, command.flag, command.opaque), (310, 2, 7));
+        prop_assert_eq!(map_of(&command), ext.into_iter().collect());
+        // With one byte changed it is refused, or it still means what serde reads.
+        let at = at.index(bytes.len() - 8) + 8;
+        bytes[at] = other;
+        let read = serde_json::from_slice::<serde_json::Value>(&bytes[8..]);
+        if let (Ok(command), Ok(read)) = (Command::parse(split(&bytes).unwrap().unwrap()), read) {
+            let fields = read["extFields"].as_object().into_iter().flatten();
+            let strings: BTreeMap<_, _> =
+                fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+            let mut ours = map_of(&command);
+            ours.retain(|key, _| strings.contains_key(key));
+            prop_assert_eq!(ours, strings);
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Fields {
 
     fn write(&self, encoder: &mut Encoder<'_>) {
         for (key, value) in &self.0 {
-            encoder.text(key, Text::plain(value));
+            encoder.foreign(key, Text::plain(value));
         }
     }
 }
@@ -135,7 +135,7 @@ pub(crate) fn answered(shard: &mut Shard, origin: &Origin, command: &Command<'_>
             let remark = command.remark.map(|remark| remark.to_cow());
             let head = Head { remark: remark.as_deref(), ..Head::response(to.spelling, command.code, to.opaque) };
             let fields = |fields: &mut Encoder<'_>| {
-                command.ext.iter().for_each(|(key, value)| fields.text(&key.to_cow(), value));
+                command.ext.iter().for_each(|(key, value)| fields.foreign(&key.to_cow(), value));
             };
             out.frame(to.conn, &head, fields, |body| body.extend_from_slice(command.body));
         }

@@ -7,7 +7,6 @@ use ringmq_protocol::bodies::topic::{DataVersion, TopicConfig, TopicConfigTable}
 use ringmq_protocol::command::Command;
 use ringmq_protocol::encode::{self, Head};
 use ringmq_protocol::frame::{self, Spelling};
-use ringmq_protocol::header::FieldSink;
 use ringmq_protocol::text::Text;
 
 use super::*;
@@ -56,7 +55,7 @@ impl World {
         let mut bytes = Vec::new();
         let mut encoder = encode::begin(&mut bytes, &Head::request(Spelling::Json, code, 7));
         for (key, value) in fields {
-            encoder.text(key, Text::plain(value));
+            encoder.foreign(key, Text::plain(value));
         }
         encoder.finish_with(body).unwrap();
         let command = Command::parse(frame::split(&bytes).unwrap().unwrap()).unwrap();

@@ -60,12 +60,14 @@ fn fixed<'a>(reader: &mut Reader<'a>, command: &mut Command<'a>) -> Option<Fixed
 fn entries(header: &[u8], at: usize, ext: &mut Ext<'_>) -> Result<(), CommandError> {
     let mut reader = Reader::new(header);
     reader.take(at).ok_or(CommandError::BinaryTooShort)?;
+    // One look over all of them; the lengths between them are small numbers, so ASCII too, unless a text has 128 bytes and more.
+    let is_ascii = header.is_ascii();
     while !reader.is_empty() {
         let key = reader.counted_i16().ok_or(CommandError::BinaryTooShort)?;
         let key_end = reader.position();
         let value = reader.counted_i32().ok_or(CommandError::BinaryTooShort)?;
         let value_end = reader.position();
-        if std::str::from_utf8(key).is_err() || std::str::from_utf8(value).is_err() {
+        if !(is_ascii || is_text(key) && is_text(value)) {
             return Err(CommandError::NotUtf8);
         }
         let key = Span::new(key_end - key.len(), key_end, false);
@@ -75,6 +77,10 @@ fn entries(header: &[u8], at: usize, ext: &mut Ext<'_>) -> Result<(), CommandErr
         }
     }
     Ok(())
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 
 /// Restores the POP family (200050..=200056 and 200151) from its truncated form; no other code of

@@ -21,7 +21,8 @@ const DEPTH_LIMIT: u32 = 64;
 /// Reads a JSON header into the fixed members and the extension fields of `command`.
 #[inline]
 pub(crate) fn parse<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), CommandError> {
-    if std::str::from_utf8(header).is_err() {
+    // ASCII, as nearly all headers are, is told in a quarter of the time.
+    if !header.is_ascii() && std::str::from_utf8(header).is_err() {
         return Err(CommandError::NotUtf8);
     }
     let mut scanner =
@@ -101,6 +102,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whether these two are next: what stands between two strings when no blanks do, as all clients write it.
+    #[inline(always)]
+    fn are_next(&self, two: [u8; 2]) -> bool {
+        self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) == Some(&two)
+    }
+
     #[inline(always)]
     fn open(&mut self, bracket: u8, problem: &'static str) -> Option<()> {
         self.space();
@@ -123,6 +130,14 @@ impl<'a> Scanner<'a> {
     /// After a value: `true` for a comma, `false` for the closing bracket.
     #[inline(always)]
     fn next_member(&mut self, bracket: u8) -> Option<bool> {
+        if self.are_next(*b",\"") {
+            self.at += 1;
+            return Some(true);
+        }
+        self.next_member_after_blanks(bracket)
+    }
+
+    fn next_member_after_blanks(&mut self, bracket: u8) -> Option<bool> {
         self.space();
         let next = self.peek();
         if next == b',' {
@@ -141,13 +156,22 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn key(&mut self) -> Option<Span> {
         let key = self.string()?;
+        if self.are_next(*b":\"") {
+            self.at += 1;
+        } else {
+            self.colon()?;
+        }
+        Some(key)
+    }
+
+    fn colon(&mut self) -> Option<()> {
         self.space();
         if self.peek() != b':' {
             return self.bad("expected a colon");
         }
         self.at += 1;
         self.space();
-        Some(key)
+        Some(())
     }
 
     /// A string literal; leaves `at` behind its closing quote.

@@ -2,6 +2,7 @@
 //!
 //! Owns the order of the steps and nothing of what they check: a step is a command anyone can run by hand.
 
+mod instructions;
 mod pages;
 mod steps;
 mod tidy;
@@ -12,9 +13,10 @@ const HELP: &str = "\
 cargo xtask <command>
 
   ci           everything CI runs: tidy, pages, fmt, clippy, tests, simulation, processes, real clients
-  test         the same without the real clients (no JDK, Maven or Go needed)
+  test         the same without the real clients and the counting (no JDK, Maven, Go or valgrind needed)
   tidy         file lengths, file headers, words and dependencies that must not appear
   pages        check that the generated pages under docs/ are current (--write rewrites them)
+  instructions count the instructions that a message takes and compare (--write accepts them; needs valgrind)
   sim [N]      N fresh seeds of the simulator (default 1000); the seed of a failure is printed
   fuzz recovery [--minutes N]
                damages directories and starts brokers on them (default 1 minute)
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::check(),
         ["pages"] => pages::check(false),
         ["pages", "--write"] => pages::check(true),
+        ["instructions"] => instructions::check(false),
+        ["instructions", "--write"] => instructions::check(true),
         ["sim"] => steps::simulate("1000"),
         ["sim", seeds] => steps::simulate(seeds),
         ["fuzz", "recovery"] => steps::fuzz_recovery("1"),

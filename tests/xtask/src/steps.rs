@@ -7,7 +7,7 @@ use std::time::Instant;
 /// How much of the check to run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// All steps, with the real Java and Go clients.
+    /// All steps, with the real Java and Go clients and valgrind.
     Everything,
     /// All steps that need nothing but Rust.
     WithoutClients,
@@ -27,6 +27,9 @@ pub fn run(scope: Scope) -> Result<(), String> {
     step("pages", || crate::pages::check(false))?;
     cargo("unit, script and golden tests", &["test", "--workspace", "--quiet"])?;
     cargo("release build", &["build", "--release", "--workspace", "--quiet"])?;
+    if scope == Scope::Everything {
+        step("instructions per message", || crate::instructions::check(false))?;
+    }
     step("simulation", || simulate("400"))?;
     step("power cuts at every step", || simulator("ringmq-sim", &["--seeds", "8", "--steps", "120", "--every-step"]))?;
     step("starts on damaged directories", || fuzz_recovery("0.2"))?;

@@ -76,6 +76,30 @@ impl Words {
     }
 }
 
+/// Sorts a run. Its words begin with bits of a hash, so their first bytes cut it into parts of a few words each; that and sorting
+/// those takes a fifth of the instructions of sorting the whole.
+fn sort(run: &mut Vec<u64>) {
+    let part = |word: &u64| (word >> 56) as usize;
+    let mut ends = [0usize; 256];
+    run.iter().for_each(|word| ends[part(word)] += 1);
+    let mut end = 0;
+    for place in &mut ends {
+        end += *place;
+        *place = end;
+    }
+    let mut sorted = vec![0; run.len()];
+    let mut starts = ends;
+    for word in run.iter() {
+        let start = &mut starts[part(word)];
+        *start -= 1;
+        sorted[*start] = *word;
+    }
+    for (start, end) in starts.into_iter().zip(ends) {
+        sorted[start..end].sort_unstable();
+    }
+    *run = sorted;
+}
+
 /// The keys of one segment's messages.
 #[derive(Debug)]
 pub(crate) struct SegmentKeys {
@@ -164,7 +188,7 @@ impl KeyIndex {
             Some(run) if run.len() < KEY_RUN => {
                 run.push(word);
                 if run.len() == KEY_RUN {
-                    run.sort_unstable();
+                    sort(run);
                 }
             }
             _ => {
@@ -286,6 +310,21 @@ mod tests {
         assert_eq!(search(&index, 1, 1 << 40, 10), [131_172, 65_636]);
         index.expire_below(Position(1 << 40));
         assert!(search(&index, 1, 1 << 40, 10).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_is_sorted_whatever_its_first_bytes(
+            mut run in prop_oneof![
+                prop::collection::vec(any::<u64>(), 0..600),
+                prop::collection::vec((0..3u64, any::<u32>()).prop_map(|(top, low)| top << 56 | u64::from(low)), 0..600),
+            ]
+        ) {
+            let mut expected = run.clone();
+            expected.sort_unstable();
+            sort(&mut run);
+            prop_assert_eq!(run, expected);
+        }
     }
 
     proptest! {
