@@ -12,6 +12,7 @@ pub mod heap;
 pub mod owner;
 pub mod ports;
 pub mod ring;
+pub mod shard_directory;
 
 use std::fmt;
 
