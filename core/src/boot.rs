@@ -19,12 +19,12 @@ use crate::event::{Now, ShardId};
 use crate::half;
 use crate::map::Map;
 use crate::metadata::{Metadata, Restoring, SnapshotWalk};
-use crate::offsets::{self, Offsets};
+use crate::offsets::{self, Offsets, OffsetsWalk};
 use crate::pop;
 use crate::retain;
 use crate::settings::{BrokerSettings, Loaded};
 use crate::shard::Shard;
-use crate::store::checkpoint::Section;
+use crate::store::checkpoint::{QueueMarks, Section};
 use crate::store::recovery::{Found, Malformed, RecoveryReport};
 use crate::store::retention::SizeTold;
 use crate::store::{Begun, Incarnation, ReadRange};
@@ -485,50 +485,82 @@ impl Shard {
     /// The state as of the log's end. Write it to `checkpoint.file_name()` when the log is durable up to
     /// `checkpoint.covered`, not earlier; the sequence grows by one with each.
     pub fn checkpoint(&self, now: Now, sequence: u64) -> Checkpoint {
-        let mut capture = self.begin_checkpoint(now, sequence);
-        while !capture.step(self) {}
-        capture.finish(self).0
+        let mut walks = self.walks();
+        while !walks.step(self, usize::MAX) {}
+        let mut checkpoint = self.beginning(now, sequence);
+        checkpoint.queues = QueueMarks::of(&self.queues);
+        checkpoint.sections.extend(walks.finish());
+        checkpoint
     }
 
-    /// The same in steps, while requests are served.
-    pub fn begin_checkpoint(&self, now: Now, sequence: u64) -> Capture {
-        let mut sections = Vec::new();
-        let mut bytes = Vec::new();
-        for payload in self.offsets.snapshot(&self.metadata.topics) {
-            bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
-            bytes.extend_from_slice(&payload);
-        }
-        sections.push(Section { kind: OFFSETS, bytes });
-        sections.push(Section { kind: DELAY, bytes: self.delay.section().into() });
-        sections.push(Section { kind: HALF, bytes: self.half.section() });
-        sections.push(Section { kind: POP, bytes: self.pop.section() });
-        sections.push(Section { kind: SIZES, bytes: self.log.retention.sizes.section() });
-        let checkpoint = Checkpoint::capture(&self.log, &self.queues, sequence, now.wall_ms, sections);
-        Capture { checkpoint, metadata: self.control.is_some().then(SnapshotWalk::default) }
+    /// The same in steps, while requests are served; one at a time.
+    pub fn begin_checkpoint(&mut self, now: Now, sequence: u64) -> Capture {
+        self.queues.begin_walk(self.log.appended().0);
+        Capture { checkpoint: self.beginning(now, sequence), walks: self.walks() }
+    }
+
+    /// What is taken at once: there is little of it.
+    fn beginning(&self, now: Now, sequence: u64) -> Checkpoint {
+        let sections = [
+            (DELAY, self.delay.section().into()),
+            (HALF, self.half.section()),
+            (POP, self.pop.section()),
+            (SIZES, self.log.retention.sizes.section()),
+        ];
+        let sections = sections.into_iter().map(|(kind, bytes)| Section { kind, bytes }).collect();
+        Checkpoint::capture(&self.log, QueueMarks::default(), sequence, now.wall_ms, sections)
+    }
+
+    fn walks(&self) -> Walks {
+        let metadata = self.control.is_some().then(SnapshotWalk::default);
+        Walks { offsets: OffsetsWalk::default(), offsets_done: false, metadata }
     }
 }
 
-/// A checkpoint being taken. Queues and offsets are those of its beginning. Topics, groups and settings are walked over
-/// afterwards: they may be newer, for the log tells their changes from the beginning on once more, and telling one again
-/// changes nothing.
+/// What is walked over and may be newer than the position a checkpoint covers.
 #[derive(Debug)]
-pub struct Capture {
-    checkpoint: Checkpoint,
+struct Walks {
+    offsets: OffsetsWalk,
+    offsets_done: bool,
     metadata: Option<SnapshotWalk>,
 }
 
+impl Walks {
+    fn step(&mut self, shard: &Shard, looks: usize) -> bool {
+        let Walks { offsets, offsets_done, metadata } = self;
+        if !*offsets_done {
+            *offsets_done = offsets.step(&shard.offsets, &shard.queues, &shard.metadata.topics, looks);
+            return *offsets_done && metadata.is_none();
+        }
+        metadata.as_mut().is_none_or(|walk| walk.step(&shard.metadata))
+    }
+
+    fn finish(self) -> impl Iterator<Item = Section> {
+        let metadata = self.metadata.map(|walk| Section { kind: METADATA, bytes: walk.finish() });
+        std::iter::once(Section { kind: OFFSETS, bytes: self.offsets.finish() }).chain(metadata)
+    }
+}
+
+/// A checkpoint being taken. Its queues are those of its beginning (`store::index::walk`). Offsets, topics, groups and settings are
+/// walked over afterwards: they may be newer, for the log tells their changes from the beginning on once more, and telling one
+/// again changes nothing.
+#[derive(Debug)]
+pub struct Capture {
+    checkpoint: Checkpoint,
+    walks: Walks,
+}
+
 impl Capture {
-    /// One step; whether it was the last.
-    pub fn step(&mut self, shard: &Shard) -> bool {
-        self.metadata.as_mut().is_none_or(|walk| walk.step(&shard.metadata))
+    /// One step, over `looks` queues at most; whether it was the last.
+    pub fn step(&mut self, shard: &mut Shard, looks: usize) -> bool {
+        shard.queues.step_walk(looks) && self.walks.step(shard, looks)
     }
 
     /// The checkpoint, and up to where the log must be durable before it is written: all that it tells of.
-    pub fn finish(self, shard: &Shard) -> (Checkpoint, Position) {
-        let Capture { mut checkpoint, metadata } = self;
-        if let Some(walk) = metadata {
-            checkpoint.sections.insert(0, Section { kind: METADATA, bytes: walk.finish() });
-        }
+    pub fn finish(self, shard: &mut Shard) -> (Checkpoint, Position) {
+        let Capture { mut checkpoint, walks } = self;
+        checkpoint.queues = shard.queues.end_walk();
+        checkpoint.sections.extend(walks.finish());
         (checkpoint, shard.log.appended())
     }
 }

@@ -10,7 +10,7 @@ use hashbrown::hash_map::Entry;
 
 use crate::limits::{OFFSETS_MAX, OFFSETS_PER_RECORD};
 use crate::map::Map;
-use crate::store::{Incarnation, QueueSlot};
+use crate::store::{Incarnation, QueueSlot, QueueTable};
 use crate::topic::TopicTable;
 
 /// A group's number on this shard; stable while the process runs, never written to disk.
@@ -220,7 +220,7 @@ impl Offsets {
         Some(self.encode(&keys, topics))
     }
 
-    /// All committed offsets as OffsetBatch payloads, for a checkpoint.
+    /// All committed offsets as OffsetBatch payloads, in one go. While requests wait, [`OffsetsWalk`].
     pub fn snapshot(&self, topics: &TopicTable) -> Vec<Vec<u8>> {
         let mut keys: Vec<_> = self.progress.keys().copied().collect();
         keys.sort_unstable();
@@ -258,6 +258,57 @@ impl Offsets {
             Progress::default()
         });
         progress.committed = Some(offset);
+    }
+}
+
+/// All committed offsets being written for a checkpoint, in steps between which groups commit more.
+///
+/// A batch in the log says the newest word about each of its rows, and every change since the walk's *beginning* comes into one
+/// that the log has behind it. So a row may be newer than the position the checkpoint covers: telling the batches from there on
+/// leads to the same end. It may be written when all is durable that was appended when the walk ended.
+#[derive(Debug, Default)]
+pub struct OffsetsWalk {
+    /// Place of the next queue in the table.
+    place: usize,
+    /// Not yet in `bytes`.
+    keys: Vec<(QueueSlot, GroupId)>,
+    /// OffsetBatch payloads, each behind its length (u32).
+    bytes: Vec<u8>,
+}
+
+impl OffsetsWalk {
+    /// Writes those of `looks` more queues; whether that was all.
+    pub fn step(&mut self, offsets: &Offsets, queues: &QueueTable, topics: &TopicTable, looks: usize) -> bool {
+        let end = if offsets.queues.is_empty() { 0 } else { queues.slot_places() };
+        let to = end.min(self.place.saturating_add(looks));
+        for slot in (self.place..to).filter_map(|place| queues.nth_slot(place)) {
+            let groups = offsets.queues.get(&slot).into_iter().flat_map(|of| &of.groups);
+            self.keys.extend(groups.map(|group| (slot, *group)));
+            while self.keys.len() >= OFFSETS_PER_RECORD {
+                self.put(offsets, topics);
+            }
+        }
+        self.place = to;
+        if to < end {
+            return false;
+        }
+        while !self.keys.is_empty() {
+            self.put(offsets, topics);
+        }
+        true
+    }
+
+    fn put(&mut self, offsets: &Offsets, topics: &TopicTable) {
+        let from = self.keys.len().saturating_sub(OFFSETS_PER_RECORD);
+        let payload = offsets.encode(&self.keys[from..], topics);
+        self.keys.truncate(from);
+        self.bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes());
+        self.bytes.extend_from_slice(&payload);
+    }
+
+    /// The payloads, each behind its length; all steps were taken.
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
     }
 }
 
@@ -349,10 +400,9 @@ mod tests {
         // A deleted group says so, or it would be back after a restart.
         offsets.drop_group("G");
         assert_eq!(read(&offsets.next_batch(&no_topics()).unwrap()), [entry("G", None)]);
-        assert_eq!(
-            offsets.snapshot(&no_topics()).iter().flat_map(|payload| read(payload)).collect::<Vec<_>>(),
-            [entry("H", Some(1))]
-        );
+        let mut walk = OffsetsWalk::default();
+        while !walk.step(&offsets, &queues, &no_topics(), 1) {}
+        assert_eq!(read(&walk.finish()[4..]), [entry("H", Some(1))]);
     }
 
     #[test]

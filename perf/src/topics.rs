@@ -191,7 +191,11 @@ fn fill(
         broker_name: None,
     };
     let head = Head::request(Spelling::Json, RequestCode::SendMessageV2.to_i32(), opaque);
-    encode::begin(out, &head).header(&ShortSendHeader(header)).finish_with(&[b'x'; FILLING])
+    let begun = encode::begin(out, &head).header(&ShortSendHeader(header));
+    match args.zeros {
+        Some(size) => begun.finish_with(&vec![0; size]),
+        None => begun.finish_with(&[b'x'; FILLING]),
+    }
 }
 
 /// Waits for answers; how many came.

@@ -41,6 +41,12 @@ pub struct BrokerArgs {
     /// shards are complete the old ones stay as they are.
     #[arg(long = "reshard", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub reshard: Option<u16>,
+    /// Make the lost directory of shard N again, empty, while no broker runs, then exit
+    ///
+    /// A start refuses when the directory of a shard is gone. This accepts that the messages in it, and what groups had read of
+    /// them, are lost; topics, groups and the other shards' messages stay. Not possible for shard 0, which knows the topics.
+    #[arg(long = "abandon-shard", value_name = "N", conflicts_with_all = ["check", "reshard"])]
+    pub abandon_shard: Option<u16>,
     #[command(subcommand)]
     pub command: Option<BrokerCommand>,
 }

@@ -17,7 +17,7 @@ use ringmq_core::store::survey::{Met, Survey};
 use ringmq_core::store::{Checkpoint, LogOptions, Position, RangeOf, Rebuild, SegmentBase, Superblock, superblock};
 
 use crate::args::{self, BrokerArgs};
-use crate::boot::{Refused, configuration, direct_io, directory};
+use crate::boot::{Refused, configuration, direct_io, directory, shard_directory};
 use crate::open::{self, ShardPlan};
 
 /// Between two lines of progress.
@@ -61,8 +61,11 @@ pub fn run(args: &BrokerArgs) -> Result<bool, Refused> {
         let name = superblock.shard_directory(id);
         let mode = direct_io::probe(&root)?;
         let plan = ShardPlan { id, shards: superblock.shards, options, directory: root.join(&name), mode };
-        if !plan.directory.is_dir() {
-            report.bad(format!("{name}: missing"));
+        let lost = shard_directory::lost(&plan.directory).map_err(|error| {
+            Refused::new(format!("{} cannot be read: {error}", root.display()), "give this user the right to read it")
+        })?;
+        if let Some(what) = lost {
+            report.bad(format!("{name}: {what}"));
             continue;
         }
         ShardCheck { name, plan, report: &mut report, said: Instant::now() }.run().map_err(|error| {

@@ -17,7 +17,9 @@ use ringmq_core::store::{LogOptions, Superblock};
 use crate::args::{self, BrokerArgs, NamesrvArgs};
 use crate::boot::direct_io::WriteMode;
 use crate::boot::directory::DataDirectory;
-use crate::boot::{Refused, configuration, cpus, direct_io, directory, format, heap, memory, ports, ring};
+use crate::boot::{
+    Refused, configuration, cpus, direct_io, directory, format, heap, memory, ports, ring, shard_directory,
+};
 use crate::executor::{self, ExecutorPlan};
 use crate::greeting::{BrokerGreeting, Greeting, NamesrvGreeting};
 use crate::limits;
@@ -45,6 +47,9 @@ pub fn broker(args: &BrokerArgs) -> Result<(), Refused> {
     loaded.notices.iter().for_each(|notice| crate::warn!("{notice}"));
     if let Some(shards) = args.reshard {
         return reshard::run(loaded, shards);
+    }
+    if let Some(shard) = args.abandon_shard {
+        return shard_directory::abandon(&loaded, ShardId(shard));
     }
     heap::give_back_large_blocks();
     ring::probe()?;

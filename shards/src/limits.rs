@@ -116,12 +116,20 @@ pub const OPEN_SEGMENTS: usize = 32;
 /// enough below the log's own window that what was already read still fits, so that no sender is ever refused for it.
 pub const UNDURABLE_PAUSE: u64 = 24 * 1024 * 1024;
 
-/// Log written since the last checkpoint at which the next one is due: what a start after a crash has to replay, well
-/// under a second's worth.
-pub const CHECKPOINT_BYTES: u64 = 128 * 1024 * 1024;
+/// Log written by a shard since the last checkpoint at which the next one is due. What a start after a crash has to replay is at
+/// most about two of it, as the last one may not have been whole: well under a second's worth.
+pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Rest between two checkpoints, so that a shard with a million queues does not write them all the time.
-pub const CHECKPOINT_REST: Duration = Duration::from_secs(5);
+/// The rest behind a checkpoint, as a multiple of what it took: a shard with a million queues does not write them all the time,
+/// and one with few does not let a fast sender get far ahead of the last one.
+pub const CHECKPOINT_REST_TIMES: u32 = 10;
+
+/// Topics and queues looked at in one step of a checkpoint: some tenths of a millisecond.
+pub const CHECKPOINT_STEP: usize = 4096;
+
+/// The shortest and the longest rest.
+pub const CHECKPOINT_REST_LEAST: Duration = Duration::from_millis(200);
+pub const CHECKPOINT_REST_MOST: Duration = Duration::from_secs(5);
 
 /// How often a shard looks whether its directory is still there and writable: an idle broker, too, must not go on as if
 /// all were well with its volume unmounted.
@@ -180,6 +188,7 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(20);
 pub const STOP_LOOK: Duration = Duration::from_millis(1);
 
 const _: () = assert!(OUTBOUND_PAUSE < OUTBOUND_MAX);
+const _: () = assert!(CHECKPOINT_REST_LEAST.as_micros() < CHECKPOINT_REST_MOST.as_micros());
 const _: () = assert!(OUTBOUND_KEEP <= OUTBOUND_PAUSE);
 const _: () = assert!(READ_BUFFER >= 64 * 1024);
 const _: () = assert!(UNDURABLE_PAUSE + 2 * (READ_BUFFER as u64) < ringmq_core::store::limits::WINDOW_DEFAULT);

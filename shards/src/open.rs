@@ -23,8 +23,8 @@ use ringmq_core::store::checkpoint::FILE_NAMES;
 use ringmq_core::store::recovery::{Found, FoundFile, RecoveryReport};
 use ringmq_core::store::{Checkpoint, IndexBuild, LogOptions, SegmentBase};
 
-use crate::boot::Refused;
 use crate::boot::direct_io::WriteMode;
+use crate::boot::{Refused, shard_directory};
 use crate::disk::segment_file::never_poll;
 use crate::disk::{Disk, DiskQueues, replace};
 use crate::driver::Hosted;
@@ -114,10 +114,10 @@ async fn host(plan: ShardPlan, opened: Opened, queues: DiskQueues) -> Result<Hos
 /// Reads what the directory holds, up to the point where only the metadata is missing.
 ///
 /// # Errors
-/// It is damaged, or unreadable.
+/// It is lost, damaged, or unreadable.
 pub fn read(plan: &ShardPlan) -> Result<Opening, Refused> {
     let fails = |error: io::Error| disk_refused(&plan.directory, error);
-    replace::make_directory(&plan.directory).map_err(fails)?;
+    shard_directory::require(&plan.directory, plan.id)?;
     let found = list(&plan.directory).map_err(fails)?;
     outlast_writes(&plan.directory, &found.segments).map_err(fails)?;
     let damaged = |error: OpenError| {

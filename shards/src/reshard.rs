@@ -153,8 +153,8 @@ fn rewrite(
     let options = plans(root, new)?.iter().map(|plan| plan.options).collect();
     let mut reshard = Reshard::new(&sources, options).map_err(not_possible)?;
     let mut files = Vec::new();
-    for id in 0..new.shards {
-        files.push(SegmentFiles::make(root.join(new.shard_directory(ShardId(id))), new.segment_size)?);
+    for id in (0..new.shards).map(ShardId) {
+        files.push(SegmentFiles::make(root.join(new.shard_directory(id)), id, new.segment_size)?);
     }
     let streams = || -> Vec<Stream> {
         let of = |(source, start): (&Shard, &SegmentBase)| {

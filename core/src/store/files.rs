@@ -8,4 +8,5 @@ pub mod index_file;
 pub mod index_page;
 #[cfg(test)]
 mod index_tests;
+pub mod queue_marks;
 pub mod superblock;

@@ -12,3 +12,4 @@ pub mod pages;
 pub mod queue_table;
 mod resident;
 pub mod runs;
+pub mod walk;

@@ -412,6 +412,10 @@ pub struct TopicsArgs {
     /// Queues of each.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub queues: u32,
+    /// With fill: bodies of so many zeros instead of 100 letters. A file system can make holes of them (fallocate
+    /// --dig-holes on full segments), so that a log of 50 GB takes little of the disk.
+    #[arg(long, value_name = "BYTES", value_parser = body_size)]
+    pub zeros: Option<usize>,
     /// Connections, each with a thread.
     #[arg(short, long, default_value_t = 4, value_parser = connections)]
     pub connections: usize,
@@ -432,7 +436,7 @@ pub enum Work {
     Delete,
     /// GET_ROUTEINFO_BY_TOPIC.
     Routes,
-    /// One message of 100 bytes into every queue, topic after topic; --queues numbers them.
+    /// One message of 100 bytes (or --zeros) into every queue, topic after topic; --queues numbers them.
     Fill,
 }
 

@@ -1,7 +1,8 @@
 //! What the data directory was made as, and that it was started once more.
 //!
 //! Owns the comparison of the superblock with the settings, the making of a new one, and the order that the log's recovery
-//! relies on: the new epoch is on the disk before anything is appended. The layout is core's.
+//! relies on: the new epoch is on the disk before anything is appended, and the shards' directories before the first one. The
+//! layout is core's.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -13,8 +14,8 @@ use ringmq_core::event::ShardId;
 use ringmq_core::settings::{BrokerSettings, Loaded, Settings, Source};
 use ringmq_core::store::superblock::{FILE_NAME, Superblock};
 
-use super::Refused;
 use super::directory::DataDirectory;
+use super::{Refused, shard_directory};
 use crate::clock;
 use crate::disk::replace;
 
@@ -42,6 +43,10 @@ pub fn start(
             made
         }
     };
+    if before.epoch == 0 {
+        // From the first start on they must be there.
+        shard_directory::make_all(&directory.root, &before).map_err(fails)?;
+    }
     let started = before.next_start();
     // What the largest message may be depends on it.
     loaded.settings.set("mappedFileSizeCommitLog", &started.segment_size.to_string());

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod owner;
 pub mod ports;
 pub mod ring;
+pub mod shard_directory;
 
 use std::fmt;
 

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,10 +16,11 @@ use ringmq_core::store::index_file::IndexBuild;
 use ringmq_core::store::{Checkpoint, Position, Sealed};
 
 use super::Disk;
+use super::replace::{self, Replacing};
+use super::segment_file::disk_error;
 use crate::clock;
 use crate::driver::Hosted;
 use crate::limits;
-use crate::open;
 use crate::turn;
 
 /// A checkpoint that was taken, what must be durable before it is written, and the index of the active segment so far, which is
@@ -40,6 +42,8 @@ pub struct Upkeep {
     next_checkpoint: Cell<u64>,
     /// End of the log at the last checkpoint, and when that was; `None` before the first look.
     last: Cell<Option<(u64, u64)>>,
+    /// What makes a checkpoint due that the log grew does so no earlier, monotonic microseconds.
+    rests_until_us: Cell<u64>,
     /// A checkpoint is being taken, a step at a time.
     taking: Cell<bool>,
     /// One that waits until all it tells of is durable.
@@ -60,12 +64,26 @@ impl Upkeep {
             repair_after_us: Cell::new(0),
             next_checkpoint: Cell::new(next_checkpoint),
             last: Cell::new(None),
+            rests_until_us: Cell::new(0),
             taking: Cell::new(false),
             captured: RefCell::new(None),
             writing: Cell::new(false),
             complained: Cell::new(false),
         }
     }
+
+    /// A checkpoint and what belongs to it are written.
+    fn rest(&self, now_us: u64) {
+        let begun_us = self.last.get().map_or(now_us, |(_, begun_us)| begun_us);
+        let took = Duration::from_micros(now_us.saturating_sub(begun_us));
+        self.rests_until_us.set(now_us + rest_after(took).as_micros() as u64);
+    }
+}
+
+/// How long no checkpoint is taken after one that took this long.
+fn rest_after(took: Duration) -> Duration {
+    let rest = took.saturating_mul(limits::CHECKPOINT_REST_TIMES);
+    rest.clamp(limits::CHECKPOINT_REST_LEAST, limits::CHECKPOINT_REST_MOST)
 }
 
 impl Disk {
@@ -104,28 +122,63 @@ impl Disk {
     /// Makes and writes the index of a segment, or of the active one's beginning; the latter only after the checkpoint
     /// it was begun with. What a full segment's index tells leaves memory then. `false` if it could not be written.
     pub async fn write_index(&self, hosted: &Hosted, mut build: IndexBuild) -> bool {
-        let mut step = |shard: &mut Shard| build.step(&mut shard.queues, &mut shard.index);
-        while !hosted.shard.apply(&mut step) {
+        let (name, base) = (build.file_name(), build.base());
+        let whole = name == base.index_name();
+        let mut file: Option<Replacing> = None;
+        loop {
+            let done = hosted.shard.apply(|shard| build.step(&mut shard.queues, &mut shard.index));
+            // It may have tens of megabytes: what is finished is written, not kept.
+            if let Some((at, bytes)) = build.take_pages(limits::REPLACE_PIECE) {
+                let put = self.put_pages(file.take(), &name, vec![(at, bytes)], false).await;
+                let Some(begun) = put else { return false };
+                file = begun;
+            }
+            if done {
+                break;
+            }
             // Each step takes a fifth of a millisecond; requests come in between.
             turn::give_way().await;
         }
-        let (name, base) = (build.file_name(), build.base());
-        let whole = name == base.index_name();
-        let Some(mut finished) = build.finish() else { return true };
-        let bytes = std::mem::take(&mut finished.bytes);
-        let written = self.replace_file(name, || bytes).await;
-        if written {
-            hosted.shard.apply(|shard| {
-                finished.in_place(&mut shard.queues, &mut shard.index);
-                if whole {
-                    shard.log.index_in_place(base);
-                }
-            });
+        let Some(mut finished) = build.finish() else {
+            let give_up = move || file.map_or(Ok(()), Replacing::give_up);
+            self.on_helper(&name, give_up).await;
+            return true;
+        };
+        if self.put_pages(file, &name, finished.take_pages().into(), true).await.is_none() {
+            return false;
         }
-        written
+        // What leaves memory would have to be written into a checkpoint first, all at once.
+        while whole && self.upkeep.taking.get() {
+            turn::give_way().await;
+        }
+        hosted.shard.apply(|shard| {
+            finished.in_place(&mut shard.queues, &mut shard.index);
+            if whole {
+                shard.log.index_in_place(base);
+            }
+        });
+        true
     }
 
-    fn pull_checkpoint(self: &Rc<Self>, shard: &Shard, now_us: u64) {
+    /// Writes pages of an index, into a new file if there is none yet; `last`: they complete it. `None` if that failed, which was
+    /// said.
+    async fn put_pages(
+        &self,
+        file: Option<Replacing>,
+        name: &str,
+        pages: Vec<(u64, Vec<u8>)>,
+        last: bool,
+    ) -> Option<Option<Replacing>> {
+        let (directory, own_name) = (self.directory.clone(), name.to_owned());
+        let put = move || {
+            let file = file.map_or_else(|| Replacing::begin(&directory, &own_name), Ok)?;
+            pages.iter().try_for_each(|(at, bytes)| file.put(*at, bytes))?;
+            if last { file.finish().map(|()| None) } else { Ok(Some(file)) }
+        };
+        self.on_helper(name, put).await
+    }
+
+    fn pull_checkpoint(self: &Rc<Self>, shard: &mut Shard, now_us: u64) {
         let Upkeep { last, taking, captured, writing, .. } = &self.upkeep;
         let (last_end, last_us) = last.get().unwrap_or_else(|| {
             let first = (shard.log.durable().0, now_us);
@@ -135,7 +188,7 @@ impl Disk {
         let mut captured = captured.borrow_mut();
         let grown = shard.log.appended().0 - last_end;
         let rested = |rest: Duration| now_us - last_us >= rest.as_micros() as u64;
-        let is_due = grown >= limits::CHECKPOINT_BYTES && rested(limits::CHECKPOINT_REST)
+        let is_due = grown >= limits::CHECKPOINT_BYTES && now_us >= self.upkeep.rests_until_us.get()
             || shard.log.wants_checkpoint() && rested(limits::RELEASE_REST);
         if is_due && !taking.get() && captured.is_none() && !writing.get() && shard.log.fault().is_none() {
             last.set(Some((shard.log.appended().0, now_us)));
@@ -160,6 +213,7 @@ impl Disk {
                 if let (Some(partial), Some((_, hosted))) = (partial, disk.owner()) {
                     disk.write_index(&hosted, partial).await;
                 }
+                disk.upkeep.rest(clock::now().mono_us);
                 disk.upkeep.writing.set(false);
             };
             glommio::spawn_local_into(write, self.queues.preparing).expect("the queue was made").detach();
@@ -168,7 +222,7 @@ impl Disk {
 
     async fn take_checkpoint(self: Rc<Self>, mut capture: Capture, partial: Option<IndexBuild>) {
         while let Some((driver, hosted)) = self.owner() {
-            if hosted.shard.apply(|shard| capture.step(shard)) {
+            if hosted.shard.apply(|shard| capture.step(shard, limits::CHECKPOINT_STEP)) {
                 let (checkpoint, told) = hosted.shard.apply(|shard| capture.finish(shard));
                 *self.upkeep.captured.borrow_mut() = Some((checkpoint, told, partial));
                 driver.turn.nudge();
@@ -197,18 +251,41 @@ impl Disk {
     }
 
     pub(super) async fn replace_file(&self, name: String, bytes: impl FnOnce() -> Vec<u8> + Send + 'static) -> bool {
-        let written = open::replace_file(self.directory.clone(), name.clone(), bytes).await;
-        if let Err(DiskError { errno }) = written
-            && !self.upkeep.complained.replace(true)
-        {
-            crate::warn!(
-                "shard {}: {name} could not be written (errno {errno}); the next start takes longer",
-                self.id.0
-            );
+        let (directory, own_name) = (self.directory.clone(), name.clone());
+        self.on_helper(&name, move || replace::replace(&directory, &own_name, &bytes())).await.is_some()
+    }
+
+    /// Writes something of a file on a helper thread; `None` if that failed, which is said once.
+    async fn on_helper<T: Send + 'static>(
+        &self,
+        name: &str,
+        write: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Option<T> {
+        match glommio::executor().spawn_blocking(write).await.map_err(disk_error) {
+            Ok(written) => {
+                self.upkeep.complained.set(false);
+                Some(written)
+            }
+            Err(DiskError { errno }) => {
+                if !self.upkeep.complained.replace(true) {
+                    crate::warn!(
+                        "shard {}: {name} could not be written (errno {errno}); the next start takes longer",
+                        self.id.0
+                    );
+                }
+                None
+            }
         }
-        if written.is_ok() {
-            self.upkeep.complained.set(false);
-        }
-        written.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_a_share_of_the_work() {
+        let rests = [0, 30, 70, 900].map(|ms| rest_after(Duration::from_millis(ms)).as_millis());
+        assert_eq!(rests, [200, 300, 700, 5_000]);
     }
 }

@@ -3,15 +3,16 @@
 //! Owns the open files. Each is synced once, when it is full; nothing counts before all of them are.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use ringmq_core::event::ShardId;
 use ringmq_core::store::{CommitLog, SegmentBase, Urge};
 
 use super::failed;
-use crate::boot::Refused;
+use crate::boot::{Refused, shard_directory};
 use crate::disk::replace;
 
 /// The files of one shard.
@@ -28,8 +29,8 @@ impl SegmentFiles {
     ///
     /// # Errors
     /// It cannot be made.
-    pub fn make(directory: PathBuf, segment_size: u64) -> Result<Self, Refused> {
-        fs::create_dir(&directory).map_err(|error| failed(&directory, &error))?;
+    pub fn make(directory: PathBuf, shard: ShardId, segment_size: u64) -> Result<Self, Refused> {
+        shard_directory::make(&directory, shard).map_err(|error| failed(&directory, &error))?;
         Ok(SegmentFiles { directory, segment_size, open: BTreeMap::new(), buffer: Vec::new() })
     }
 

@@ -51,6 +51,26 @@ fn a_broker_greets_stops_and_finds_everything_again() {
     assert_eq!(client.send("again", 1, b"more").unwrap().unwrap().offset, 5);
 }
 
+#[test]
+fn a_lost_shard_is_missed_and_begins_anew_only_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ports = Ports::free();
+    let settings = ["shards=2"];
+    let stopped = Process::start(dir.path(), ports, &settings).stop();
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    let lost = dir.path().join("shard-001");
+    fs::remove_dir_all(&lost).unwrap();
+    let stopped = run(dir.path(), ports, &settings);
+    let said = stopped.said.lines().find(|line| line.starts_with("mqbroker: ")).unwrap_or_default();
+    assert!(stopped.code == Some(1) && said.contains("shard-001, is missing"), "{stopped:?}");
+    assert!(said.contains("--abandon-shard 1") && !lost.exists(), "{stopped:?}");
+    let root = format!("storePathRootDir={}", dir.path().display());
+    let stopped = process::run("mqbroker", &["--abandon-shard", "1", "-s", root.as_str()]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    let stopped = Process::start(dir.path(), ports, &settings).stop();
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+}
+
 /// A mounted file system in memory that refuses O_DIRECT; unmounted at the end, whatever happens.
 struct Ramfs(tempfile::TempDir);
 

@@ -12,9 +12,10 @@ mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ringmq_core::boot::Capture;
 use ringmq_core::event::{Origin, ShardId};
 use ringmq_core::harness::Harness;
-use ringmq_core::store::{Checkpoint, IndexBuild, WritePlan};
+use ringmq_core::store::{Checkpoint, IndexBuild, Position, WritePlan};
 
 use self::answers::Asked;
 use crate::ledger::{After, Ledger, QueueKey};
@@ -176,7 +177,10 @@ pub struct World {
     pops: Pops,
     /// The last read was made to fail.
     read_failed: bool,
-    checkpoints: Vec<(ShardId, Checkpoint)>,
+    /// Checkpoints being taken, a step at a time.
+    captures: Vec<(ShardId, Capture)>,
+    /// Those that wait until all they tell of is durable.
+    checkpoints: Vec<(ShardId, Checkpoint, Position)>,
     builds: Vec<(ShardId, IndexBuild)>,
     /// Files of released segments that are being removed, and how far that is.
     removing: Vec<(ShardId, u64, Removal)>,
@@ -230,6 +234,7 @@ impl World {
             keyed: BTreeSet::new(),
             read_failed: false,
             pops: Pops::default(),
+            captures: Vec::new(),
             checkpoints: Vec::new(),
             builds: Vec::new(),
             removing: Vec::new(),
@@ -338,6 +343,7 @@ impl World {
             Action::Stop => self.restart(After::Stop)?,
             Action::Reshard => self.reshard()?,
         }
+        self.walk_checkpoints(2);
         self.be_buggy();
         self.ledger.clock(self.harness.now.mono_us);
         self.listen()

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use ringmq_protocol::offset::WireOffset;
 use ringmq_protocol::record::{Message, PropertyParts};
 
-use super::super::files::checkpoint::Section;
+use super::super::files::checkpoint::{QueueMarks, Section};
 use super::super::index::consume_queue::Entry;
 use super::super::limits::CHUNK;
 use super::super::*;
@@ -70,6 +70,8 @@ pub(super) struct World {
     wanted: Vec<SegmentBase>,
     build: Option<IndexBuild>,
     checkpoint: Option<Checkpoint>,
+    /// One whose queues are being walked over.
+    walked: Option<Checkpoint>,
     /// Of the active segment: begun with the checkpoint, and to be written after it.
     begun: Option<IndexBuild>,
     partial: Option<IndexBuild>,
@@ -89,7 +91,7 @@ impl World {
         let found = FoundSegments { start: options.layout.segment_of(Position(first)), ..Default::default() };
         let mut log = CommitLog::resume(options, Position(first), &[], Position(first), Vec::new(), found);
         log.planted = planted;
-        let origin = Some(Checkpoint::capture(&log, &QueueTable::new(), 0, 0, Vec::new()));
+        let origin = Some(Checkpoint::capture(&log, QueueMarks::default(), 0, 0, Vec::new()));
         World {
             rng,
             disk: FakeDisk { origin: origin.filter(|_| first > 0), ..FakeDisk::default() },
@@ -108,6 +110,7 @@ impl World {
             wanted: Vec::new(),
             build: None,
             checkpoint: None,
+            walked: None,
             begun: None,
             partial: None,
             written_indexes: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl World {
             _ => self.fail(),
         }
         self.prepare(50);
+        self.walk(1);
         let (durable, written, appended) = (self.log.durable(), self.log.written(), self.log.appended());
         assert!(durable <= written && written <= appended);
     }
@@ -330,12 +334,22 @@ impl World {
             self.disk.checkpoints[place] = Some(file);
             self.partial = self.begun.take();
         }
-        if self.checkpoint.is_none() {
+        if self.checkpoint.is_none() && self.walked.is_none() {
             self.sequence += 1;
             let counted = Section { kind: COUNTED, bytes: self.owns.to_be_bytes().to_vec() };
             let wall_ms = self.now_us as i64;
             self.begun = IndexBuild::partial(&self.log);
-            self.checkpoint = Some(Checkpoint::capture(&self.log, &self.queues, self.sequence, wall_ms, vec![counted]));
+            let queues = QueueMarks::default();
+            self.queues.begin_walk(self.log.appended().0);
+            self.walked = Some(Checkpoint::capture(&self.log, queues, self.sequence, wall_ms, vec![counted]));
+        }
+    }
+
+    /// Goes on with the checkpoint being taken.
+    fn walk(&mut self, looks: usize) {
+        if self.walked.is_some() && self.queues.step_walk(looks) {
+            let queues = self.queues.end_walk();
+            self.checkpoint = self.walked.take().map(|walked| Checkpoint { queues, ..walked });
         }
     }
 
@@ -353,6 +367,7 @@ impl World {
     pub(super) fn stop_cleanly(&mut self) {
         self.flush();
         self.checkpoint();
+        self.walk(usize::MAX);
         self.checkpoint();
     }
 
@@ -398,7 +413,7 @@ impl World {
         self.sequence = recovered.checkpoint.as_ref().map_or(self.sequence, |found| found.sequence);
         (self.log, self.queues, self.keys) = (recovered.log, recovered.queues, recovered.keys);
         self.log.planted = self.planted;
-        (self.wanted, self.build, self.checkpoint) = (Vec::new(), None, None);
+        (self.wanted, self.build, self.checkpoint, self.walked) = (Vec::new(), None, None, None);
         (self.begun, self.partial) = (None, None);
         // The indexes of segments that will be written again say nothing any more.
         disk.in_flight.clear();

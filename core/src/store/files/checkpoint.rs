@@ -1,30 +1,26 @@
 //! A snapshot of what the log said up to a position, so that recovery starts there.
 //!
-//! Owns the file's layout and the store's own section, the queues' offsets. The other sections are bytes that their owners
-//! made (topics, groups, consumer offsets). A checkpoint may be written only when all it covers is durable; whoever writes
+//! Owns the file's layout; the store's own section, the queues' offsets, is `queue_marks.rs`'s. The other sections are bytes that
+//! their owners made (topics, groups, consumer offsets). A checkpoint may be written only when all it covers is durable; whoever writes
 //! it waits for that.
 
 use ringmq_protocol::offset::Position;
 use ringmq_protocol::wire::Reader;
 
-use crate::store::incarnation::Incarnation;
-use crate::store::index::consume_queue::ConsumeQueue;
-use crate::store::index::lives::Life;
-use crate::store::index::queue_table::QueueTable;
-use crate::store::index::runs::RunRef;
-use crate::store::limits::{BLOCK, POSITION_END, TOPIC_NAME_MAX};
+pub use super::queue_marks::{QueueMark, QueueMarks};
+use crate::store::limits::POSITION_END;
 use crate::store::log::CommitLog;
 use crate::store::segment::SegmentBase;
 
 const MAGIC: &[u8; 4] = b"RMQC";
 const VERSION: u16 = 1;
-const HEADER: usize = 64;
-const SECTION_HEADER: usize = 8;
+pub(super) const HEADER: usize = 64;
+pub(super) const SECTION_HEADER: usize = 8;
 const HEADER_CRC_AT: usize = 4;
 const BODY_CRC_AT: usize = 8;
 
-/// Kind of the section with the queues' offsets.
-const QUEUES: u16 = 1;
+/// Kind of the section with the queues' offsets, the first.
+pub(super) const QUEUES: u16 = 1;
 
 /// Kind of the section with the segments' times.
 const SEGMENTS: u16 = 2;
@@ -37,213 +33,6 @@ pub const FIRST_FREE_SECTION: u16 = 16;
 pub struct Section {
     pub kind: u16,
     pub bytes: Vec<u8>,
-}
-
-/// What is kept of a queue, so that a start reads no index of a full segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueMark<'a> {
-    pub life: Life<'a>,
-    pub queue: u32,
-    pub min: u64,
-    pub max: u64,
-    /// Position of the message with offset 0; 0 when it is not known.
-    pub born: u64,
-    /// Its newest run in an index on disk, and the time of that run's last entry after its first.
-    pub run: Option<(RunRef, u32)>,
-    /// Messages below this position are not shown, though `min` does not say so yet; 0 without.
-    pub floor: u64,
-}
-
-/// Flags of a mark: what follows.
-const WITH_RUN: u8 = 1;
-const WITH_FLOOR: u8 = 2;
-
-/// The lives of all topics, and the marks of their queues that ever had a message, as the section's bytes: there may be a
-/// million.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueMarks {
-    /// Indexes of all segments below this are in place; the runs are in them.
-    pub indexed_to: u64,
-    /// Room for what stands before them in the file, then the groups: with a million queues nothing is copied to write it.
-    bytes: Vec<u8>,
-}
-
-/// Header of the file, header of the section, `indexed_to`.
-const ROOM: usize = HEADER + SECTION_HEADER + 8;
-
-impl Default for QueueMarks {
-    fn default() -> Self {
-        QueueMarks { indexed_to: 0, bytes: vec![0; ROOM] }
-    }
-}
-
-impl QueueMarks {
-    /// Those of a table as it is.
-    pub fn of(table: &QueueTable) -> Self {
-        let mut bytes = vec![0; ROOM];
-        for number in 0..table.topic_numbers() {
-            let Some(life) = table.nth_life(number) else { continue };
-            let begin = bytes.len();
-            put_life(&mut bytes, &life);
-            let count_at = bytes.len();
-            bytes.extend_from_slice(&[0; 4]);
-            let (mut count, mut after) = (0u32, 0);
-            for (topic, queue, state) in table.nth_topic(number).filter(|(_, _, queue)| queue.max() > 0) {
-                put_mark(&mut bytes, after, queue, state, table.floor(topic, queue));
-                (count, after) = (count + 1, queue);
-            }
-            if count == 0 && life.incarnation.is_none() {
-                // Readers have asked for it, nothing more.
-                bytes.truncate(begin);
-                continue;
-            }
-            bytes[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
-        }
-        QueueMarks { indexed_to: table.indexed_to(), bytes }
-    }
-
-    /// All of them, by topic.
-    pub fn iter(&self) -> impl Iterator<Item = QueueMark<'_>> + '_ {
-        let mut from = Reader::new(&self.bytes[ROOM..]);
-        let mut life = None;
-        let (mut left, mut after) = (0, 0);
-        std::iter::from_fn(move || {
-            while left == 0 {
-                life = Some(take_life(&mut from)?);
-                (left, after) = (from.i32()? as u32, 0);
-            }
-            left -= 1;
-            let mark = take_mark(&mut from, life?, after)?;
-            after = mark.queue;
-            Some(mark)
-        })
-    }
-
-    /// The topics.
-    pub fn lives(&self) -> impl Iterator<Item = Life<'_>> + '_ {
-        let mut from = Reader::new(&self.bytes[ROOM..]);
-        std::iter::from_fn(move || {
-            let life = take_life(&mut from)?;
-            let mut after = 0;
-            for _ in 0..from.i32()? as u32 {
-                after = take_mark(&mut from, life, after)?.queue;
-            }
-            Some(life)
-        })
-    }
-
-    /// The beginning of a file, with the section behind room for the file's header.
-    fn into_file(self) -> Vec<u8> {
-        let QueueMarks { indexed_to, bytes: mut out } = self;
-        let section = out.len() - HEADER - SECTION_HEADER;
-        out[HEADER..][..SECTION_HEADER].copy_from_slice(&section_header(QUEUES, section));
-        out[ROOM - 8..ROOM].copy_from_slice(&indexed_to.to_be_bytes());
-        out
-    }
-
-    /// From a file's bytes up to the end of this section, which is the first; `None` if a mark cannot be one.
-    fn from_file(mut bytes: Vec<u8>) -> Option<Self> {
-        let indexed_to = u64::from_be_bytes(*bytes.get(ROOM - 8..)?.first_chunk()?);
-        bytes[..ROOM].fill(0);
-        let marks = QueueMarks { indexed_to, bytes };
-        let mut from = Reader::new(&marks.bytes[ROOM..]);
-        while !from.is_empty() {
-            let life = take_life(&mut from)?;
-            let mut after = 0;
-            for _ in 0..from.i32()? as u32 {
-                let mark = take_mark(&mut from, life, after)?;
-                after = mark.queue;
-                (mark.max <= i64::MAX as u64).then_some(())?;
-                mark.run.is_none_or(|(run, _)| run.base.0 < indexed_to).then_some(())?;
-            }
-        }
-        Some(marks)
-    }
-}
-
-fn put_life(out: &mut Vec<u8>, life: &Life<'_>) {
-    let Life { topic, incarnation, begun } = life;
-    assert!(topic.len() <= TOPIC_NAME_MAX);
-    out.extend_from_slice(&(topic.len() as u16).to_be_bytes());
-    out.extend_from_slice(topic.as_bytes());
-    out.extend_from_slice(&incarnation.0.to_be_bytes());
-    out.extend_from_slice(&begun.0.to_be_bytes());
-}
-
-fn take_life<'a>(from: &mut Reader<'a>) -> Option<Life<'a>> {
-    let topic = std::str::from_utf8(from.counted_i16()?).ok()?;
-    let (incarnation, begun) = (Incarnation(from.i64()? as u64), Position(from.i64()? as u64));
-    Some(Life { topic, incarnation, begun })
-}
-
-/// `after` is the number of the queue before in its group, 0 before the first. Small numbers take few bytes: of a million
-/// rows each has about 25 bytes instead of 70.
-fn put_mark(out: &mut Vec<u8>, after: u32, queue: u32, state: &ConsumeQueue, floor: u64) {
-    let run = state.newest_run();
-    out.push(u8::from(run.is_some()) * WITH_RUN + u8::from(floor > 0) * WITH_FLOOR);
-    let (min, max) = (state.min(), state.max());
-    for number in [u64::from(queue - after), min, max - min, state.born()] {
-        put_number(out, number);
-    }
-    if floor > 0 {
-        put_number(out, floor);
-    }
-    if let Some(RunRef { base, unit, first: _, count, first_ms }) = run {
-        let behind = max - state.resident_from();
-        put_number(out, base.0 / BLOCK);
-        for number in [u64::from(unit), u64::from(count), behind] {
-            put_number(out, number);
-        }
-        out.extend_from_slice(&first_ms.to_be_bytes());
-        put_number(out, u64::from(state.newest_span()));
-    }
-}
-
-fn take_mark<'a>(from: &mut Reader<'a>, life: Life<'a>, after: u32) -> Option<QueueMark<'a>> {
-    let flags = from.u8()?;
-    let queue = after.checked_add(take_small(from)?)?;
-    let min = take_number(from)?;
-    let max = min.checked_add(take_number(from)?)?;
-    let born = take_number(from)?;
-    let floor = if flags & WITH_FLOOR > 0 { take_number(from)? } else { 0 };
-    let run = match flags & WITH_RUN {
-        0 => None,
-        _ => {
-            let base = SegmentBase(take_number(from)?.checked_mul(BLOCK)?);
-            let (unit, count) = (take_small(from)?, take_small(from).filter(|count| *count > 0)?);
-            let first = max.checked_sub(take_number(from)?)?.checked_sub(u64::from(count))?;
-            Some((RunRef { base, unit, first, count, first_ms: from.i64()? }, take_small(from)?))
-        }
-    };
-    Some(QueueMark { life, queue, min, max, born, run, floor })
-}
-
-/// Seven bits a byte, the lowest first; the high bit says that more follow.
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take_number(from: &mut Reader<'_>) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = from.u8()?;
-        let bits = u64::from(byte & 0x7f);
-        // The tenth byte has room for one bit.
-        (bits << shift >> shift == bits).then_some(())?;
-        number |= bits << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-fn take_small(from: &mut Reader<'_>) -> Option<u32> {
-    u32::try_from(take_number(from)?).ok()
 }
 
 /// What the log said up to `covered`.
@@ -266,8 +55,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The state as of the log's end. It may go to disk when `log.durable() >= covered`, not earlier.
-    pub fn capture(log: &CommitLog, queues: &QueueTable, sequence: u64, wall_ms: i64, sections: Vec<Section>) -> Self {
+    /// The state as of the log's end. It may go to disk when `log.durable() >= covered`, not earlier; if the queues were walked over
+    /// in steps after that, when all is durable that was appended until the last.
+    pub fn capture(log: &CommitLog, queues: QueueMarks, sequence: u64, wall_ms: i64, sections: Vec<Section>) -> Self {
         assert!(sections.iter().all(|section| section.kind >= FIRST_FREE_SECTION));
         Checkpoint {
             shard: log.layout().shard().0,
@@ -277,8 +67,23 @@ impl Checkpoint {
             epoch: log.epoch(),
             start: log.start(),
             times: log.latest_times(),
-            queues: QueueMarks::of(queues),
+            queues,
             sections,
+        }
+    }
+
+    /// What a new shard's directory begins with, so that one whose content is gone is not taken for new.
+    pub fn of_nothing(shard: u16, wall_ms: i64) -> Self {
+        Checkpoint {
+            shard,
+            sequence: 0,
+            covered: Position(0),
+            written_ms: wall_ms,
+            epoch: 0,
+            start: SegmentBase(0),
+            times: Vec::new(),
+            queues: QueueMarks::default(),
+            sections: Vec::new(),
         }
     }
 
@@ -394,7 +199,7 @@ fn put_section(out: &mut Vec<u8>, kind: u16, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-fn section_header(kind: u16, len: usize) -> [u8; SECTION_HEADER] {
+pub(super) fn section_header(kind: u16, len: usize) -> [u8; SECTION_HEADER] {
     let mut header = [0; SECTION_HEADER];
     header[..2].copy_from_slice(&kind.to_be_bytes());
     header[4..].copy_from_slice(&i32::try_from(len).expect("a section is below 2 GiB").to_be_bytes());
@@ -417,6 +222,11 @@ fn decode_times(bytes: &[u8]) -> Option<Vec<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::incarnation::Incarnation;
+    use crate::store::index::consume_queue::ConsumeQueue;
+    use crate::store::index::lives::Life;
+    use crate::store::index::queue_table::QueueTable;
+    use crate::store::index::runs::RunRef;
     use proptest::prelude::*;
 
     fn checkpoint(sequence: u64) -> Checkpoint {
@@ -466,20 +276,6 @@ mod tests {
         let run = RunRef { base: SegmentBase(4096), unit: 3, first: 9, count: 61, first_ms: -5 };
         assert_eq!(marks.iter().filter_map(|mark| mark.run).collect::<Vec<_>>(), [(run, 6)]);
         assert_eq!(marks.iter().map(|mark| mark.floor).collect::<Vec<_>>(), [4096, 0, 0]);
-    }
-
-    #[test]
-    fn numbers_of_any_size_come_back() {
-        for number in [0, 1, 0x7f, 0x80, 0x3fff, 0x4000, POSITION_END, u64::MAX >> 1, u64::MAX] {
-            let mut out = Vec::new();
-            put_number(&mut out, number);
-            let mut from = Reader::new(&out);
-            assert_eq!((take_number(&mut from), from.is_empty()), (Some(number), true));
-            assert_eq!(take_number(&mut Reader::new(&out[..out.len() - 1])), None);
-        }
-        // More bits than there is room for.
-        assert_eq!(take_number(&mut Reader::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02])), None);
-        assert_eq!(take_number(&mut Reader::new(&[0x80; 11])), None);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BinaryHeap};
 use ringmq_protocol::offset::Position;
 
 use super::index_file::{Header, Region, Row, put_begin, put_entry};
-use super::index_page::PageWriter;
+use super::index_page::{PAGE, PageWriter};
+use crate::store::index::consume_queue::ConsumeQueue;
 use crate::store::index::key_index::{KeyIndex, SegmentKeys};
 use crate::store::index::queue_table::{QueueTable, SealedRun, SealedRuns};
 use crate::store::index::runs::{HEAD_UNITS, Head, RunRef};
@@ -37,8 +38,13 @@ pub struct IndexBuild {
     shard: u16,
     out: PageWriter,
     /// Queues with entries here, by the place of the first one: topic number and queue.
-    queues: BTreeMap<u32, (usize, u32)>,
+    queues: BTreeMap<u32, (u32, u32)>,
+    /// The run being written.
+    run: Option<SealedRun>,
+    /// Those of a full segment, by which its entries leave memory.
     runs: Vec<SealedRun>,
+    /// How many there are.
+    rows: u32,
     units: u32,
     begins: u32,
     directory: Region,
@@ -61,8 +67,10 @@ enum Progress {
         place: u32,
         from: Option<u64>,
     },
+    /// Rows from the queue on whose first entry is at `place`, or the next; its run is at `unit`.
     Directory {
-        run: usize,
+        place: u32,
+        unit: u32,
     },
     Keys,
     Done,
@@ -80,15 +88,24 @@ struct Merge {
     words: u64,
 }
 
-/// A whole index file, and what may leave memory once it is on disk.
+/// An index file, and what may leave memory once it is on disk.
 #[derive(Debug)]
 pub struct Finished {
-    /// What belongs into the file.
+    /// What belongs into the file, but for the pages that were taken out before: its first page, and the last ones.
     pub bytes: Vec<u8>,
+    /// Where in the file those behind the first page belong.
+    rest_at: u64,
     sealed: Option<SealedRuns>,
 }
 
 impl Finished {
+    /// Takes the bytes out, with the places in the file where they belong.
+    pub fn take_pages(&mut self) -> [(u64, Vec<u8>); 2] {
+        let mut first = std::mem::take(&mut self.bytes);
+        let rest = first.split_off(PAGE);
+        [(self.rest_at, rest), (0, first)]
+    }
+
     /// The file is durable under its name. What a full segment's index tells is not kept in memory any more.
     pub fn in_place(self, queues: &mut QueueTable, keys: &mut KeyIndex) {
         if let Some(sealed) = self.sealed {
@@ -112,7 +129,9 @@ impl IndexBuild {
             shard: layout.shard().0,
             out: PageWriter::new(base),
             queues: BTreeMap::new(),
+            run: None,
             runs: Vec::new(),
+            rows: 0,
             units: 0,
             begins: 0,
             directory: Region::default(),
@@ -164,7 +183,7 @@ impl IndexBuild {
             self.at = match self.at {
                 Progress::Queues { number, queue } => self.look(queues, number, queue, &mut looks),
                 Progress::Runs { place, from } => self.put_run(queues, place, from, stop_at),
-                Progress::Directory { run } => self.put_directory(queues, run, stop_at),
+                Progress::Directory { place, unit } => self.put_directory(queues, place, unit, stop_at),
                 Progress::Keys => {
                     looks = 0;
                     self.put_keys(keys)
@@ -188,7 +207,7 @@ impl IndexBuild {
             *looks -= 1;
             if let Some((_, first, _)) = state.entries_between(self.base.0, self.covers).next() {
                 let place = (first.position.0 - self.base.0) as u32;
-                let other = self.queues.insert(place, (number, id));
+                let other = self.queues.insert(place, (number as u32, id));
                 assert!(other.is_none(), "two queues have a message at {}", first.position);
             }
         }
@@ -198,59 +217,83 @@ impl IndexBuild {
     /// Puts entries of the next queue, from position `from` on if it was begun, until it is done or enough was put.
     fn put_run(&mut self, table: &QueueTable, place: u32, from: Option<u64>, stop_at: usize) -> Progress {
         let Some((&place, &(number, id))) = self.queues.range(place..).next() else {
-            return Progress::Directory { run: 0 };
+            return self.begin_directory(table);
         };
-        let queue = table.queue_as_of(number, id, self.covers);
-        let queue = queue.expect("a queue is kept until its entries are in an index");
         if from.is_none() {
-            let (first, _, first_ms) =
-                queue.entries_between(self.base.0, self.covers).next().expect("it was seen to have one");
-            let count = queue.count_between(self.base.0, self.covers) as u32;
-            let last_ms = queue.store_ms(first + u64::from(count) - 1).expect("entries up to there are resident");
-            // A segment that took longer than 49 days to fill: the times beyond are told too early, never out of order.
-            let span_ms = u32::try_from(last_ms - first_ms).unwrap_or(u32::MAX);
+            let sealed = self.run_at(table, (number, id), self.units);
+            let SealedRun { run: RunRef { first, count, first_ms, .. }, span_ms, .. } = sealed;
+            let queue = self.queue(table, number, id);
             // The index of a beginning is read as a whole and needs no way back.
             let before = if self.is_whole() { queue.newest_run() } else { None };
-            let run = RunRef { base: self.base, unit: self.units, first, count, first_ms };
             self.out.put(&Head { first, count, span_ms, first_ms, before }.encode());
             self.units += HEAD_UNITS + count;
+            self.rows += 1;
+            let last_ms = queue.store_ms(first + u64::from(count) - 1).expect("it was just read");
             let (earliest, latest) = self.times.unwrap_or((first_ms, last_ms));
             self.times = Some((earliest.min(first_ms), latest.max(last_ms)));
-            self.runs.push(SealedRun { number, queue: id, run, span_ms, place });
+            self.run = Some(sealed);
+            if self.is_whole() {
+                self.runs.push(sealed);
+            }
         }
-        let SealedRun { run, .. } = *self.runs.last().expect("it was just begun, or earlier");
+        let first_ms = self.run.as_ref().expect("it was just begun, or earlier").run.first_ms;
+        let queue = self.queue(table, number, id);
         for (_, entry, ms) in queue.entries_between(from.unwrap_or(self.base.0), self.covers) {
             if self.out.len() >= stop_at {
                 return Progress::Runs { place, from: Some(entry.position.0) };
             }
-            put_entry(&mut self.out, self.base, &entry, u32::try_from(ms - run.first_ms).unwrap_or(u32::MAX));
+            put_entry(&mut self.out, self.base, &entry, u32::try_from(ms - first_ms).unwrap_or(u32::MAX));
         }
         Progress::Runs { place: place + 1, from: None }
     }
 
-    fn put_directory(&mut self, table: &QueueTable, run: usize, stop_at: usize) -> Progress {
+    fn queue<'t>(&self, table: &'t QueueTable, number: u32, id: u32) -> &'t ConsumeQueue {
+        let queue = table.queue_as_of(number as usize, id, self.covers);
+        queue.expect("a queue is kept until its entries are in an index")
+    }
+
+    /// The run of a queue; its head is at `unit`.
+    fn run_at(&self, table: &QueueTable, (number, id): (u32, u32), unit: u32) -> SealedRun {
+        let queue = self.queue(table, number, id);
+        let (first, _, first_ms) =
+            queue.entries_between(self.base.0, self.covers).next().expect("it was seen to have one");
+        let count = queue.count_between(self.base.0, self.covers) as u32;
+        let last_ms = queue.store_ms(first + u64::from(count) - 1).expect("entries up to there are resident");
+        // A segment that took longer than 49 days to fill: the times beyond are told too early, never out of order.
+        let span_ms = u32::try_from(last_ms - first_ms).unwrap_or(u32::MAX);
+        let run = RunRef { base: self.base, unit, first, count, first_ms };
+        SealedRun { number, queue: id, run, span_ms }
+    }
+
+    fn begin_directory(&mut self, table: &QueueTable) -> Progress {
         let mut bytes = Vec::new();
-        if run == 0 {
-            self.directory.first = self.out.next_page();
-            let mut begins: Vec<_> = table.begins(self.base.0, self.covers).collect();
-            begins.sort_unstable_by_key(|life| life.begun);
-            begins.iter().for_each(|life| put_begin(&mut bytes, life));
-            self.begins = u32::try_from(begins.len()).expect("a record takes 16 bytes of a segment");
-        }
-        let mut next = run;
-        while let Some(SealedRun { number, queue, run: found, span_ms, place }) = self.runs.get(next) {
-            if next > run && self.out.len() + bytes.len() >= stop_at {
-                break;
-            }
-            let topic = table.nth_name(*number).expect("a topic is listed until its entries are in an index");
-            Row { topic, queue: *queue, run: *found, span_ms: *span_ms, place: *place }.put(&mut bytes);
-            next += 1;
-        }
-        self.out.put(&bytes);
+        self.directory.first = self.out.next_page();
+        let mut begins: Vec<_> = table.begins(self.base.0, self.covers).collect();
+        begins.sort_unstable_by_key(|life| life.begun);
+        begins.iter().for_each(|life| put_begin(&mut bytes, life));
+        self.begins = u32::try_from(begins.len()).expect("a record takes 16 bytes of a segment");
+        self.put_rows(&bytes);
+        Progress::Directory { place: 0, unit: 0 }
+    }
+
+    fn put_rows(&mut self, bytes: &[u8]) {
+        self.out.put(bytes);
         self.directory.len += bytes.len() as u64;
-        if next < self.runs.len() {
-            return Progress::Directory { run: next };
+    }
+
+    fn put_directory(&mut self, table: &QueueTable, place: u32, unit: u32, stop_at: usize) -> Progress {
+        let (mut bytes, mut unit) = (Vec::new(), unit);
+        for (&place, &(number, id)) in self.queues.range(place..) {
+            if !bytes.is_empty() && self.out.len() + bytes.len() >= stop_at {
+                self.put_rows(&bytes);
+                return Progress::Directory { place, unit };
+            }
+            let SealedRun { run, span_ms, .. } = self.run_at(table, (number, id), unit);
+            let topic = table.nth_name(number as usize).expect("a topic is listed until its entries are in an index");
+            Row { topic, queue: id, run, span_ms, place }.put(&mut bytes);
+            unit += HEAD_UNITS + run.count;
         }
+        self.put_rows(&bytes);
         self.keys.first = self.out.next_page();
         Progress::Keys
     }
@@ -281,7 +324,13 @@ impl IndexBuild {
         Progress::Done
     }
 
-    /// The whole file, once [`IndexBuild::step`] said that all is done. `None` if a beginning's index is not needed any
+    /// Pages that are finished, if there are `least` bytes of them: where in the file they belong, and the bytes. Who takes them as they
+    /// come needs no memory for the whole file.
+    pub fn take_pages(&mut self, least: usize) -> Option<(u64, Vec<u8>)> {
+        self.out.take_pages(least)
+    }
+
+    /// The whole file, but for pages taken before, once [`IndexBuild::step`] said that all is done. `None` if a beginning's index is not needed any
     /// more, because the segment has its own.
     pub fn finish(self) -> Option<Finished> {
         if matches!(self.at, Progress::Overtaken) {
@@ -290,13 +339,13 @@ impl IndexBuild {
         assert!(matches!(self.at, Progress::Done), "an index is finished when it is done");
         let is_whole = self.is_whole();
         let IndexBuild { base, covers, end, records_end, epoch, shard, mut out, .. } = self;
-        let IndexBuild { runs, begins, directory, keys, times, .. } = self;
+        let IndexBuild { runs, rows: queues, begins, directory, keys, times, .. } = self;
         let pages = out.next_page();
-        let queues = u32::try_from(runs.len()).expect("a queue's entry takes 16 bytes of a segment");
         let times = times.unwrap_or((i64::MAX, i64::MIN));
         let header = Header { shard, base, covers, records_end, epoch, times, queues, begins, directory, keys, pages };
+        let rest_at = out.rest_at();
         let bytes = out.finish(&header.encode());
-        Some(Finished { bytes, sealed: is_whole.then_some(SealedRuns { end, runs }) })
+        Some(Finished { bytes, rest_at, sealed: is_whole.then_some(SealedRuns { end, runs }) })
     }
 }
 

@@ -21,19 +21,36 @@ pub const CONTENT: usize = PAGE - PAGE_HEAD;
 #[derive(Debug)]
 pub(crate) struct PageWriter {
     base: SegmentBase,
-    /// Finished pages and the beginning of the next one.
+    /// The first page, then finished ones behind those taken, and the beginning of the next one.
     out: Vec<u8>,
+    /// Bytes of pages that were taken.
+    taken: usize,
 }
 
 impl PageWriter {
     /// The first page is kept free for the header.
     pub(crate) fn new(base: SegmentBase) -> Self {
-        PageWriter { base, out: vec![0; PAGE] }
+        PageWriter { base, out: vec![0; PAGE], taken: 0 }
     }
 
     /// Bytes so far.
     pub(crate) fn len(&self) -> usize {
-        self.out.len()
+        self.taken + self.out.len()
+    }
+
+    /// The finished pages behind those taken before and the first one, if there are `least` bytes of them: where they belong in
+    /// the file, and the bytes.
+    pub(crate) fn take_pages(&mut self, least: usize) -> Option<(u64, Vec<u8>)> {
+        let whole = self.out.len() / PAGE * PAGE;
+        if whole < PAGE + least.max(PAGE) {
+            return None;
+        }
+        let begun = self.out.split_off(whole);
+        let pages = self.out.split_off(PAGE);
+        self.out.extend_from_slice(&begun);
+        let at = self.taken + PAGE;
+        self.taken += pages.len();
+        Some((at as u64, pages))
     }
 
     /// Appends content; what does not fit goes on in the next page.
@@ -59,15 +76,21 @@ impl PageWriter {
             self.out.resize(self.out.len().next_multiple_of(PAGE), 0);
             self.seal_last();
         }
-        (self.out.len() / PAGE) as u32
+        (self.len() / PAGE) as u32
+    }
+
+    /// Where in the file the bytes behind the first page belong.
+    pub(crate) fn rest_at(&self) -> u64 {
+        (PAGE + self.taken) as u64
     }
 
     fn seal_last(&mut self) {
-        let number = self.out.len() / PAGE - 1;
-        seal(&mut self.out[number * PAGE..], self.base, number as u32);
+        let number = self.len() / PAGE - 1;
+        let at = self.out.len() - PAGE;
+        seal(&mut self.out[at..], self.base, number as u32);
     }
 
-    /// The whole file, with this content in its first page.
+    /// The whole file, with this content in its first page; without the pages that were taken.
     pub(crate) fn finish(mut self, header: &[u8]) -> Vec<u8> {
         self.next_page();
         self.out[PAGE_HEAD..PAGE_HEAD + header.len()].copy_from_slice(header);
@@ -124,6 +147,29 @@ mod tests {
             prop_assert_eq!(&contents(&file[PAGE..], SegmentBase(8192), 1, all.len()).expect("intact"), &all);
             prop_assert_eq!(&verified(&file, SegmentBase(8192), 0).expect("intact")[..4], b"head");
             prop_assert!(verified(&file, SegmentBase(8192), 1).is_none() && verified(&file, SegmentBase(0), 0).is_none());
+        }
+
+        #[test]
+        fn taken_in_pieces_it_is_the_same(lens in proptest::collection::vec(0usize..9_000, 0..8), least in 0usize..20_000) {
+            let (mut whole, mut pieces) = (PageWriter::new(SegmentBase(0)), PageWriter::new(SegmentBase(0)));
+            let mut file = vec![0; PAGE];
+            for len in lens {
+                let bytes = vec![len as u8; len];
+                whole.put(&bytes);
+                pieces.put(&bytes);
+                prop_assert_eq!(whole.len(), pieces.len());
+                if let Some((at, taken)) = pieces.take_pages(least) {
+                    prop_assert_eq!(at as usize, file.len());
+                    file.extend_from_slice(&taken);
+                }
+                if len % 3 == 0 {
+                    prop_assert_eq!(whole.next_page(), pieces.next_page());
+                }
+            }
+            let rest = pieces.finish(b"head");
+            file.extend_from_slice(&rest[PAGE..]);
+            file[..PAGE].copy_from_slice(&rest[..PAGE]);
+            prop_assert_eq!(file, whole.finish(b"head"));
         }
 
         #[test]

@@ -159,6 +159,15 @@ impl ConsumeQueue {
         self.max
     }
 
+    /// The offset that the next message got when the log ended at `end`, no earlier than entries are resident.
+    #[inline]
+    pub(crate) fn max_at(&self, end: u64) -> u64 {
+        match self.resident.last() {
+            Some((position, _)) if position >= end => self.resident_from() + self.count_between(0, end),
+            _ => self.max,
+        }
+    }
+
     /// Consumers see what lies below.
     #[inline]
     pub fn visible(&self) -> u64 {

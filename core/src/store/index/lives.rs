@@ -117,6 +117,7 @@ impl QueueTable {
 
     fn bury(&mut self, topic: &str, ended: Position, until: Position) {
         let number = self.number(topic).expect("asked by who found it");
+        self.walk_ending(number);
         self.by_name.remove(topic, number);
         let listed = self.topics[number as usize].as_ref().expect("a named topic is listed");
         let untold = listed.is_fresh(self);

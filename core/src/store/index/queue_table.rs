@@ -15,6 +15,7 @@ use crate::store::index::consume_queue::ConsumeQueue;
 use crate::store::index::lives::{Buried, Life};
 use crate::store::index::pages::PageCache;
 use crate::store::index::runs::{Chains, RunRef};
+use crate::store::index::walk::MarksWalk;
 use crate::store::segment::SegmentBase;
 
 /// Names an open queue without its topic; cheap to keep, useless after the queue was dropped.
@@ -49,11 +50,10 @@ pub(super) struct TopicQueues {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SealedRun {
     /// Of its topic, in this table.
-    pub(crate) number: usize,
+    pub(crate) number: u32,
     pub(crate) queue: u32,
     pub(crate) run: RunRef,
     pub(crate) span_ms: u32,
-    pub(crate) place: u32,
 }
 
 /// What the index of a full segment tells of.
@@ -91,6 +91,8 @@ pub struct QueueTable {
     pub(super) tired: bool,
     /// Segments whose index is not what was written.
     pub(super) damaged: Vec<SegmentBase>,
+    /// The writing of a checkpoint's rows.
+    pub(super) walk: Option<Box<MarksWalk>>,
 }
 
 impl QueueTable {
@@ -184,6 +186,18 @@ impl QueueTable {
         self.slots.get_mut(slot.index as usize).filter(|found| found.generation == slot.generation)?.queue.as_mut()
     }
 
+    /// Places of queues, counted from 0 in an order that stays: `nth_slot` is `None` for one that is free.
+    pub fn slot_places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The queue at a place.
+    #[inline]
+    pub fn nth_slot(&self, place: usize) -> Option<QueueSlot> {
+        self.slots.get(place)?.queue.as_ref()?;
+        Some(self.slot(place as u32))
+    }
+
     /// A topic's queues in ascending number.
     pub fn of_topic(&self, topic: &str) -> impl Iterator<Item = (u32, QueueSlot)> + '_ {
         let listed = self.number(topic).and_then(|number| self.topics[number as usize].as_ref());
@@ -270,8 +284,10 @@ impl QueueTable {
     /// forgotten.
     pub(crate) fn seal(&mut self, sealed: SealedRuns) {
         let SealedRuns { end, runs } = sealed;
-        for SealedRun { number, queue, run, span_ms, place: _ } in runs {
-            let Some(listed) = self.topics.get_mut(number).and_then(Option::as_mut) else { continue };
+        // Rows before and after would not mean the same indexes.
+        self.step_walk(usize::MAX);
+        for SealedRun { number, queue, run, span_ms } in runs {
+            let Some(listed) = self.topics.get_mut(number as usize).and_then(Option::as_mut) else { continue };
             if let Ok(at) = listed.queues.binary_search_by_key(&queue, |(id, _)| *id) {
                 let index = listed.queues[at].1;
                 let place = &mut self.slots[index as usize];

@@ -7,6 +7,7 @@ use ringmq_protocol::record::RecordRef;
 
 use super::*;
 use crate::event::ShardId;
+use crate::store::checkpoint::QueueMarks;
 use crate::store::segment::Layout;
 use crate::store::{OwnKind, OwnRecord, Urge};
 
@@ -111,7 +112,7 @@ fn an_empty_directory_is_an_empty_log() {
 #[test]
 fn a_clean_stop_is_found_as_it_was_left() {
     let (mut directory, mut log) = Directory::with(&[10, 20_000, 50_000, 30]);
-    directory.checkpoint = Some(Checkpoint::capture(&log, &QueueTable::new(), 1, 0, Vec::new()));
+    directory.checkpoint = Some(Checkpoint::capture(&log, QueueMarks::default(), 1, 0, Vec::new()));
     directory.append(&mut log, OwnKind::OffsetBatch, &[40, 50]);
     let end = log.appended();
     let (found, told) = directory.recover(options(0, 2)).expect("nothing is wrong");
@@ -128,7 +129,7 @@ fn a_clean_stop_is_found_as_it_was_left() {
 #[test]
 fn what_is_missing_is_said() {
     let (mut directory, log) = Directory::with(&[50_000, 50_000, 50_000]);
-    directory.checkpoint = Some(Checkpoint::capture(&log, &QueueTable::new(), 1, 0, Vec::new()));
+    directory.checkpoint = Some(Checkpoint::capture(&log, QueueMarks::default(), 1, 0, Vec::new()));
     let mut lost = directory.clone();
     lost.segments.remove(&SEGMENT);
     assert_eq!(lost.recover(options(0, 2)).err(), Some(RecoveryError::Missing { base: SegmentBase(SEGMENT) }));
@@ -167,7 +168,7 @@ fn what_is_foreign_is_said() {
 #[test]
 fn damage_before_a_checkpoint_is_not_the_end() {
     let (mut directory, log) = Directory::with(&[100, 100]);
-    directory.checkpoint = Some(Checkpoint::capture(&log, &QueueTable::new(), 1, 0, Vec::new()));
+    directory.checkpoint = Some(Checkpoint::capture(&log, QueueMarks::default(), 1, 0, Vec::new()));
     let last = log.appended().0 as usize - 1;
     directory.segments.get_mut(&0).expect("it is there")[last] ^= 1;
     let error = directory.recover(options(0, 2)).expect_err("it was durable");
@@ -223,7 +224,7 @@ proptest! {
     ) {
         let (mut directory, log) = Directory::with(&lens);
         if covered {
-            directory.checkpoint = Some(Checkpoint::capture(&log, &QueueTable::new(), 1, 0, Vec::new()));
+            directory.checkpoint = Some(Checkpoint::capture(&log, QueueMarks::default(), 1, 0, Vec::new()));
         }
         for (which, at, bytes) in damage {
             let file = directory.segments.values_mut().nth(which.index(log.appended().0 as usize / SEGMENT as usize + 1));

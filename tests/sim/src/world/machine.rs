@@ -197,18 +197,36 @@ impl World {
 
     pub(super) fn take_checkpoint(&mut self) {
         let id = self.node();
-        if self.checkpoints.iter().any(|(shard, _)| *shard == id) {
+        let taken = self.checkpoints.iter().any(|(shard, ..)| *shard == id);
+        if taken || self.captures.iter().any(|(shard, _)| *shard == id) {
             return;
         }
         let now = self.harness.now;
         let node = &mut self.harness.nodes[usize::from(id.0)];
-        let mut checkpoint = node.shard.checkpoint(now, node.next_checkpoint);
-        let missing = self.planted.missing_section();
-        checkpoint.sections.retain(|section| Some(section.kind) != missing);
+        self.captures.push((id, node.shard.begin_checkpoint(now, node.next_checkpoint)));
         node.next_checkpoint += 1;
-        self.checkpoints.push((id, checkpoint));
-        if self.random.percent(70) {
+        if self.random.percent(50) {
+            self.walk_checkpoints(usize::MAX);
             self.put_checkpoints();
+        }
+    }
+
+    /// Goes on with the checkpoints being taken: a look or two, while everything else happens.
+    pub(super) fn walk_checkpoints(&mut self, looks: usize) {
+        let missing = self.planted.missing_section();
+        for (id, mut capture) in std::mem::take(&mut self.captures) {
+            let shard = &mut self.harness.nodes[usize::from(id.0)].shard;
+            let mut done = capture.step(shard, looks);
+            while !done && looks == usize::MAX {
+                done = capture.step(shard, looks);
+            }
+            if !done {
+                self.captures.push((id, capture));
+                continue;
+            }
+            let (mut checkpoint, told) = capture.finish(shard);
+            checkpoint.sections.retain(|section| Some(section.kind) != missing);
+            self.checkpoints.push((id, checkpoint, told));
         }
     }
 
@@ -216,9 +234,9 @@ impl World {
     fn put_checkpoints(&mut self) {
         let nodes = &mut self.harness.nodes;
         let early = self.planted == Planted::EarlyCheckpoint;
-        self.checkpoints.retain(|(id, checkpoint)| {
+        self.checkpoints.retain(|(id, checkpoint, told)| {
             let node = &mut nodes[usize::from(id.0)];
-            if node.shard.log.durable() < checkpoint.covered && !early {
+            if node.shard.log.durable() < *told && !early {
                 return true;
             }
             node.disk.checkpoints[(checkpoint.sequence % 2) as usize] = Some(checkpoint.encode());
@@ -231,9 +249,9 @@ impl World {
 
     /// The power is cut while checkpoints are on their way: what was the older one's file may hold any part.
     pub(super) fn tear_checkpoints(&mut self) {
-        for (id, checkpoint) in std::mem::take(&mut self.checkpoints) {
+        for (id, checkpoint, told) in std::mem::take(&mut self.checkpoints) {
             let node = &mut self.harness.nodes[usize::from(id.0)];
-            if node.shard.log.durable() >= checkpoint.covered && self.random.percent(50) {
+            if node.shard.log.durable() >= told && self.random.percent(50) {
                 let mut file = checkpoint.encode();
                 file.truncate(self.random.index(file.len()));
                 node.disk.checkpoints[(checkpoint.sequence % 2) as usize] = Some(file);

@@ -47,6 +47,7 @@ impl World {
         let logs = self.walk_logs()?;
         (self.harness.eager, self.harness.prompt, self.harness.segments_wait) = (true, true, false);
         self.builds.clear();
+        self.captures.clear();
         self.checkpoints.clear();
         let disks: Vec<_> = self.harness.nodes.iter().map(|node| node.disk.clone()).collect();
         self.removing.clear();
