@@ -22,7 +22,7 @@ use crate::limits::READS_MAX;
 use crate::reading::{Reading, Reads};
 use crate::shard::Shard;
 use crate::store::cold::{Block, Damage, LogCache, Look, Stretch};
-use crate::store::limits::{COLD_ACTIVE, COLD_LOADS, COLD_READ_MAX};
+use crate::store::limits::{COLD_ACTIVE, COLD_CHOICE, COLD_LOADS, COLD_PATIENCE, COLD_READ_MAX};
 use crate::store::{CommitLog, Position, RangeOf, ReadPlan, ReadRange};
 
 /// What records are wanted for.
@@ -109,6 +109,10 @@ pub struct Cold {
     line: VecDeque<Waiter>,
     /// Those who may go on.
     turn: VecDeque<Waiter>,
+    /// How often the first of `turn` was passed over.
+    passed: u32,
+    /// How often nothing was read for the first of `line`, because others are far behind.
+    held: u32,
     /// Reads under way.
     loads: Vec<Stretch>,
 }
@@ -120,6 +124,8 @@ impl Cold {
             cache: LogCache::new(*log.layout(), log.seed()),
             line: VecDeque::new(),
             turn: VecDeque::new(),
+            passed: 0,
+            held: 0,
             loads: Vec::new(),
         }
     }
@@ -139,10 +145,13 @@ impl Cold {
     }
 
     /// Copies a record of which [`Cold::has`] has just said that it is here.
-    pub fn copy(&self, log: &CommitLog, at: Position, len: u32, out: &mut Vec<u8>) {
+    pub fn copy(&mut self, log: &CommitLog, at: Position, len: u32, out: &mut Vec<u8>) {
         match log.resident(at, len) {
             Some(pieces) => pieces.append_to(out),
-            None => self.cache.bytes(at, len).for_each(|piece| out.extend_from_slice(piece)),
+            None => {
+                self.cache.bytes(at, len).for_each(|piece| out.extend_from_slice(piece));
+                self.cache.gave(at, len);
+            }
         }
     }
 
@@ -156,10 +165,35 @@ impl Cold {
         self.cache.forget_below(start);
     }
 
-    /// Reads what those in front of the line lack, then ahead of who reads in order.
+    /// Takes one whose turn it is: the one whose records lie lowest in the log, so that all who read it stay together and it is
+    /// read once. The first one is not passed over for ever.
+    fn next(&mut self) -> Option<Waiter> {
+        let choice = self.turn.iter().take(COLD_CHOICE).enumerate();
+        let lowest = choice.min_by_key(|(_, waiter)| waiter.place()).map(|(at, _)| at)?;
+        let at = if self.passed < COLD_PATIENCE { lowest } else { 0 };
+        self.passed = if at == 0 { 0 } else { self.passed + 1 };
+        self.turn.remove(at)
+    }
+
+    /// What those in the line lack for whom may be read now, lowest first; the first one is always among them.
+    fn needs(&self) -> Vec<Stretch> {
+        let mut needs: Vec<Stretch> = self.line.iter().take(COLD_CHOICE).map(|waiter| waiter.need).collect();
+        if let Some((_, others)) = needs.split_first_mut() {
+            others.sort_unstable_by_key(|need| need.from);
+        }
+        needs.truncate(COLD_ACTIVE);
+        needs.sort_unstable_by_key(|need| need.from);
+        needs
+    }
+
+    /// Reads what those in front of the line lack, then ahead of who reads in order. Who is far in front of others has to wait for
+    /// them, unless the disk has nothing else to do.
     fn pump(&mut self, log: &CommitLog, reads: &mut Reads, out: &mut Effects) {
-        for at in 0..self.line.len().min(COLD_ACTIVE) {
-            self.load(self.line[at].need, usize::MAX, log, reads, out);
+        let needs = self.needs();
+        for need in &needs {
+            if !self.cache.leads(need.from) {
+                self.load(*need, usize::MAX, log, reads, out);
+            }
         }
         // What is in the tail is not read; the last chunk below it would be read twice.
         let end = log.resident_from().min(log.durable());
@@ -171,6 +205,19 @@ impl Cold {
                 stretch.to -= stretch.to % COLD_READ_MAX;
             }
             self.load(stretch, COLD_LOADS, log, reads, out);
+        }
+        if self.loads.is_empty()
+            && self.turn.is_empty()
+            && let Some(need) = needs.first()
+        {
+            self.load(*need, usize::MAX, log, reads, out);
+        }
+        let first = self.line.front().map(|waiter| waiter.need);
+        let held = first.filter(|need| self.cache.leads(need.from));
+        self.held = if held.is_some() { self.held + 1 } else { 0 };
+        if let Some(need) = held.filter(|_| self.held > COLD_PATIENCE) {
+            self.held = 0;
+            self.load(need, usize::MAX, log, reads, out);
         }
     }
 
@@ -213,7 +260,7 @@ pub fn want(shard: &mut Shard, spans: Vec<(Position, u32)>, purpose: Use) -> Res
 pub fn serve(shard: &mut Shard, now: Now, bytes: u64, out: &mut Effects) {
     let mut left = bytes.max(1);
     while left > 0
-        && let Some(mut waiter) = shard.cold.turn.pop_front()
+        && let Some(mut waiter) = shard.cold.next()
     {
         let Shard { cold, log, .. } = &mut *shard;
         match waiter.advance(&mut cold.cache, log, &mut left) {
@@ -235,7 +282,8 @@ pub fn arrived(
     result: Result<Vec<Block>, DiskError>,
     out: &mut Effects,
 ) {
-    let Cold { cache, line, turn, loads } = &mut shard.cold;
+    let mut pinned = shard.cold.needs();
+    let Cold { cache, line, turn, loads, .. } = &mut shard.cold;
     loads.retain(|load| *load != stretch);
     // A file that ends early is as good as one that cannot be read.
     let lasts = |blocks: &Vec<Block>| blocks.iter().map(|block| block.bytes().len() as u64).sum::<u64>();
@@ -244,8 +292,8 @@ pub fn arrived(
     let failed = read.as_ref().err().copied();
     match read {
         Ok(blocks) => {
-            let active = turn.iter().take(COLD_ACTIVE).chain(line.iter().take(COLD_ACTIVE));
-            let pinned: Vec<Stretch> = active.map(|waiter| waiter.need).collect();
+            let came = turn.iter().map(|waiter| waiter.need).filter(|need| need.from < need.to).take(COLD_ACTIVE);
+            pinned.extend(came);
             cache.supply(stretch.from, blocks, durable, &pinned);
         }
         Err(_) => cache.failed(&stretch),
@@ -320,6 +368,12 @@ impl Waiter {
         }
     }
 
+    /// Where what it wants next lies.
+    fn place(&self) -> Position {
+        let next = self.spans.get(self.here.unwrap_or(self.got.cuts.len()));
+        next.map_or(Position(0), |(at, _)| *at)
+    }
+
     /// Takes what is here, and from `left` what that costs.
     fn advance(&mut self, cache: &mut LogCache, log: &CommitLog, left: &mut u64) -> Advance {
         let mut pay = |cache: &mut LogCache, copied: u32| {
@@ -391,6 +445,7 @@ impl Waiter {
         let is_message = magic == MAGIC_V1 || magic == MAGIC_V2;
         let size = peek_size(head).ok().and_then(|size| u32::try_from(size).ok()).filter(|_| is_message);
         if len > 0 && size == Some(len) {
+            cache.gave(at, len);
             return Ok(Cut::Record { at: from, len: len as usize });
         }
         self.got.bytes.truncate(from);

@@ -140,6 +140,11 @@ impl LogCache {
         self.chunks.pieces(at.0, end)
     }
 
+    /// Those bytes were given out: nobody else will want them, mostly.
+    pub fn gave(&mut self, at: Position, len: u32) {
+        self.chunks.gave(at.0, at.0 + u64::from(len));
+    }
+
     /// What of `wanted` is neither here nor `coming`, as whole chunks, each stretch of one file, at most `most` bytes, and
     /// not beyond the block of `durable`.
     pub fn missing(&self, wanted: Stretch, most: u64, durable: Position, coming: &[Stretch]) -> Vec<Stretch> {
@@ -149,6 +154,11 @@ impl LogCache {
     /// What should be read before anybody asks: behind those who read in order.
     pub fn ahead(&self) -> impl Iterator<Item = Stretch> {
         self.ahead.wanted()
+    }
+
+    /// Whether somebody reads in order so far behind `at` that he must not lose what lies between.
+    pub fn leads(&self, at: u64) -> bool {
+        self.ahead.leads(at)
     }
 
     /// A read failed: nobody asks for what lies around it unasked.
@@ -172,7 +182,7 @@ impl LogCache {
             }
             at = end;
         }
-        while let Some(gone) = self.chunks.evict(pinned) {
+        while let Some(gone) = self.chunks.evict(pinned, |at| self.ahead.distance(at)) {
             self.runs.cut(gone.from, gone.to);
         }
     }

@@ -84,7 +84,17 @@ pub const COLD_STREAMS: usize = 8;
 /// Readers at most so far apart are to become one: bytes.
 pub const COLD_GATHER: u64 = 256 << 20;
 
-/// Chunks that others used since, after which somebody counts as gone.
+/// Who is further than this in front of the last one is not read for while the disk has other things to do: what was read for those
+/// in front must still be here when the last one comes to it.
+pub const COLD_LEAD: u64 = 6 << 20;
+
+/// So many times in a row the first of those who wait may be passed over by one whose records lie lower in the log.
+pub const COLD_PATIENCE: u32 = 1_024;
+
+/// Of so many who wait the one whose records lie lowest goes first.
+pub const COLD_CHOICE: usize = 32;
+
+/// Chunks by which others went on since, after which somebody counts as gone: as much as the cache holds.
 pub const COLD_STREAM_IDLE: u64 = 64;
 
 /// Log reads under way, per shard, those ahead included.
@@ -149,3 +159,5 @@ const _: () = assert!(COLD_CHUNK.is_multiple_of(BLOCK) && COLD_READ_MAX.is_multi
 const _: () =
     assert!(COLD_ACTIVE as u64 * 4 * COLD_CHUNK <= COLD_BUDGET, "what is waited for fits beside other chunks");
 const _: () = assert!(COLD_AHEAD_MAX <= COLD_BUDGET / 2);
+const _: () =
+    assert!(COLD_LEAD + 2 * COLD_AHEAD_MAX <= COLD_BUDGET, "what lies between the first and the last one fits");

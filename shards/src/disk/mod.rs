@@ -9,6 +9,7 @@ mod reads;
 mod repair;
 pub mod replace;
 pub mod ring;
+mod said;
 mod scrub;
 pub mod segment_file;
 mod upkeep;
@@ -85,6 +86,8 @@ pub struct Disk {
     writing: Cell<usize>,
     pace: Pace,
     upkeep: upkeep::Upkeep,
+    /// What was said of damaged files.
+    said: said::Said,
     life: life::Life,
 }
 
@@ -117,6 +120,7 @@ impl Disk {
             writing: Cell::new(0),
             pace: Pace::default(),
             upkeep: upkeep::Upkeep::new(next_checkpoint),
+            said: said::Said::default(),
             life: life::Life::default(),
         }
     }

@@ -10,6 +10,7 @@ use ringmq_core::shard::Shard;
 use ringmq_core::store::{LogOptions, ReadPlan, Rebuild, RebuildError, SegmentBase};
 
 use super::Disk;
+use super::said::{News, Of};
 use crate::clock;
 use crate::driver::Hosted;
 use crate::limits;
@@ -35,6 +36,9 @@ impl Disk {
         let Some((driver, hosted)) = self.owner() else { return };
         let wait = match self.make_again(&hosted, options, start, base).await {
             Ok(true) => {
+                for of in [Of::Index, Of::Repair] {
+                    let _ = self.said.note(base, of, None);
+                }
                 crate::warn!("shard {}: {name} was damaged or missing; it was made again from its segment", self.id.0);
                 None
             }
@@ -45,7 +49,9 @@ impl Disk {
                 None
             }
             Err(Failed::Unreadable(why)) => {
-                crate::error!("shard {}: {name} is damaged and cannot be made again: {why}", self.id.0);
+                if self.said.note(base, Of::Repair, Some(&why)) == News::Found {
+                    crate::error!("shard {}: {name} is damaged and cannot be made again: {why}", self.id.0);
+                }
                 Some(limits::REPAIR_RETRY)
             }
         };

@@ -19,6 +19,7 @@ use ringmq_core::store::survey::{Met, Survey};
 use ringmq_core::store::{Position, SegmentBase};
 
 use super::Disk;
+use super::said::{News, Of};
 use super::segment_file::SegmentFile;
 use crate::clock;
 use crate::limits;
@@ -38,6 +39,9 @@ impl Disk {
             let Some(own) = disk.upgrade() else { return };
             let begun_us = clock::mono_us();
             let directory = own.directory.clone();
+            if let Some((_, hosted)) = own.owner() {
+                own.said.forget_below(hosted.shard.apply(|shard| shard.log.start().0));
+            }
             drop(own);
             // A few hundred names; no helper thread, whose answer nobody would take when the broker stops.
             for base in indexed(&directory).unwrap_or_default() {
@@ -76,10 +80,28 @@ impl Disk {
             });
         }
         // Released and used again meanwhile: then it is not this segment's bytes that were read.
-        if found.is_empty() || fs::metadata(&path).is_err() {
+        if fs::metadata(&path).is_err() {
             return Ok(());
         }
-        self.name_queues(base, &file, &found).await?;
+        let places: Vec<String> = found.iter().map(|damage| damage.place(&self.layout)).collect();
+        let finding = Some(places.join(", ")).filter(|places| !places.is_empty());
+        match self.said.note(base, Of::Segment, finding.as_deref()) {
+            News::None => return Ok(()),
+            News::Healed => {
+                let name = base.log_name();
+                crate::info!(
+                    "shard {}: scrub: {name} is whole again; what was damaged is served after a restart",
+                    self.id.0
+                );
+                return Ok(());
+            }
+            News::Found => {}
+        }
+        if let Err(error) = self.name_queues(base, &file, &found).await {
+            // The next round says it.
+            let _ = self.said.note(base, Of::Segment, None);
+            return Err(error);
+        }
         if let Some((driver, hosted)) = self.owner() {
             for damage in found {
                 driver.happened(&hosted, Input::Damaged { damage });
@@ -130,16 +152,23 @@ impl Disk {
             }
             bytes.extend_from_slice(read.as_ref());
         }
-        if IndexFile::decode(&bytes, &self.layout, base).is_none() {
+        let finding = IndexFile::decode(&bytes, &self.layout, base).is_none().then_some("its checksum is wrong");
+        let news = self.said.note(base, Of::Index, finding);
+        if news == News::Healed {
+            crate::info!("shard {}: scrub: {} is whole again", self.id.0, base.index_name());
+        }
+        if news == News::Found {
             crate::error!(
                 "shard {}: scrub: {}/{} is damaged: its checksum is wrong. It is made again from the segment",
                 self.id.0,
                 self.directory.display(),
                 base.index_name()
             );
-            if let Some((_, hosted)) = self.owner() {
-                hosted.shard.apply(|shard| shard.queues.found_damaged(base));
-            }
+        }
+        if finding.is_some()
+            && let Some((_, hosted)) = self.owner()
+        {
+            hosted.shard.apply(|shard| shard.queues.found_damaged(base));
         }
         Ok(())
     }

@@ -116,7 +116,7 @@ fn the_scrub_of_a_running_broker_names_what_is_damaged() {
     filled(dir.path(), ports);
     let [log, index] = [".log", ".index"].map(|ending| file(dir.path(), ending));
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-    let _stays = flip(&log, 40_000);
+    let mend = flip(&log, 40_000);
     let _until_it_is_made_again = flip(&index, 300);
     let settings = [&SETTINGS[..], &["scrubEvery=1", "scrubRate=1g"]].concat();
     let broker = Process::start_heard(dir.path(), ports, &settings);
@@ -129,6 +129,12 @@ fn the_scrub_of_a_running_broker_names_what_is_damaged() {
     assert!((from.parse::<u64>().expect("a number")..to).contains(&40_000), "{lost}");
     assert!(lost.contains(&format!("{TOPIC}-0 offset")), "{lost}");
     broker.hear(&[&name(&log), "is damaged: its checksum is wrong"]);
+    // Rounds go on, and what they find is news again only when it changed.
+    let mend_more = flip(&log, 60_000);
+    broker.hear(&["scrub", &name(&log), "lost are"]);
+    mend();
+    mend_more();
+    broker.hear(&["scrub", &name(&log), "is whole again"]);
     assert_eq!(broker.stop().code, Some(0));
 }
 

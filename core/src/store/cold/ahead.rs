@@ -3,7 +3,7 @@
 //! Owns the readers it can tell apart and how far ahead of each is read. Never reads.
 
 use super::Stretch;
-use crate::store::limits::{COLD_AHEAD_MAX, COLD_AHEAD_MIN, COLD_GATHER, COLD_STREAM_IDLE, COLD_STREAMS};
+use crate::store::limits::{COLD_AHEAD_MAX, COLD_AHEAD_MIN, COLD_GATHER, COLD_LEAD, COLD_STREAM_IDLE, COLD_STREAMS};
 
 /// Someone who reads in order.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,6 @@ impl Ahead {
 
     /// A chunk was used.
     pub(super) fn used(&mut self, chunk: Stretch) {
-        self.uses += 1;
         let reads_it = |stream: &Stream| {
             let (behind, before) = (stream.at.saturating_sub(COLD_AHEAD_MAX), stream.at + stream.window);
             (behind..=before).contains(&chunk.from)
@@ -40,6 +39,8 @@ impl Ahead {
         let front = self.streams.iter().copied().filter(reads_it).max_by_key(|stream| stream.at);
         // Who has caught up with another goes on as one with him.
         self.streams.retain(|stream| !reads_it(stream));
+        // Those who follow do not count: however many they are, nobody got further.
+        self.uses += u64::from(front.is_none_or(|front| chunk.from >= front.at));
         let stream = match front {
             Some(front) if chunk.from < front.at => front,
             Some(front) => {
@@ -69,6 +70,20 @@ impl Ahead {
             let window = if self.is_in_front(stream) { 0 } else { stream.window.min(share) };
             Stretch { from: stream.at, to: stream.at + window }
         })
+    }
+
+    /// How far the next one who reads in order has to go until he comes to `at`; none if nobody will.
+    pub(super) fn distance(&self, at: u64) -> Option<u64> {
+        let coming = self.streams.iter().filter(|stream| self.uses - stream.used < COLD_STREAM_IDLE);
+        // Some of those who are one with him are a little behind.
+        let behind = coming.map(|stream| stream.at.saturating_sub(COLD_AHEAD_MAX)).filter(|from| *from <= at).max();
+        behind.map(|from| at - from)
+    }
+
+    /// Whether somebody who reads the same part of the log is further behind `at` than [`COLD_LEAD`].
+    pub(super) fn leads(&self, at: u64) -> bool {
+        let behind = at.saturating_sub(COLD_GATHER)..at.saturating_sub(COLD_LEAD);
+        self.streams.iter().any(|other| behind.contains(&other.at) && self.is_active(other))
     }
 
     fn is_active(&self, stream: &Stream) -> bool {

@@ -35,6 +35,8 @@ struct Chunk {
     bytes: Block,
     /// Bytes of it that are the log's.
     len: usize,
+    /// Bytes of it that nobody will want any more, as far as one can know: each was given to somebody.
+    given: u64,
     used: u64,
 }
 
@@ -87,6 +89,15 @@ impl Chunks {
             chunk.used = self.uses;
         }
         true
+    }
+
+    /// Bytes were given out that lie in chunks which are here.
+    pub(super) fn gave(&mut self, from: u64, to: u64) {
+        let first = self.start_of(from);
+        for (start, chunk) in self.held.range_mut(first..to) {
+            let end = start + chunk.len as u64;
+            chunk.given += to.min(end).saturating_sub(from.max(*start));
+        }
     }
 
     /// The bytes from `at` to the end of its chunk, as far as they are here.
@@ -165,11 +176,12 @@ impl Chunks {
         debug_assert_eq!(start, self.start_of(start));
         assert!(len <= bytes.bytes().len());
         self.uses += 1;
-        self.held.insert(start, Chunk { bytes, len, used: self.uses });
+        self.held.insert(start, Chunk { bytes, len, given: 0, used: self.uses });
     }
 
-    /// Gives up the chunk that was used longest ago, if there are too many.
-    pub(super) fn evict(&mut self, pinned: &[Stretch]) -> Option<Stretch> {
+    /// Gives up a chunk if there are too many: one that was given out whole, else the one that will be wanted last as far as
+    /// `distance` can tell, else the one that was used longest ago.
+    pub(super) fn evict(&mut self, pinned: &[Stretch], distance: impl Fn(u64) -> Option<u64>) -> Option<Stretch> {
         if self.held.len() <= self.budget {
             return None;
         }
@@ -177,8 +189,13 @@ impl Chunks {
             let own = Stretch { from: start, to: self.end_of(start) };
             !pinned.iter().any(|pin| pin.meets(&own))
         };
-        let oldest = self.held.iter().filter(|(start, _)| free(**start)).min_by_key(|(_, chunk)| chunk.used);
-        let start = oldest.map(|(start, _)| *start)?;
+        let wanted = |start: u64, chunk: &Chunk| {
+            let distance = if chunk.is_spent() { None } else { distance(start) };
+            std::cmp::Reverse(distance.unwrap_or(u64::MAX))
+        };
+        let free = self.held.iter().filter(|(start, _)| free(**start));
+        let first = free.min_by_key(|(start, chunk)| (wanted(**start, chunk), chunk.used));
+        let start = first.map(|(start, _)| *start)?;
         Some(self.remove(start))
     }
 
@@ -191,6 +208,13 @@ impl Chunks {
     fn remove(&mut self, start: u64) -> Stretch {
         self.held.remove(&start).expect("it was just found");
         Stretch { from: start, to: self.end_of(start) }
+    }
+}
+
+impl Chunk {
+    /// Whether all of it was given to somebody.
+    fn is_spent(&self) -> bool {
+        self.given >= self.len as u64
     }
 }
 

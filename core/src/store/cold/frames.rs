@@ -115,6 +115,7 @@ impl LogCache {
             return Ok(Taken::Nothing);
         }
         self.runs.add(at, end);
+        self.chunks.gave(at, at + HEADER_LEN);
         Ok(Taken::Frame { end })
     }
 
