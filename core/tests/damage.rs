@@ -224,7 +224,7 @@ proptest! {
 #[test]
 fn a_message_id_into_damage_is_refused_with_the_reason() {
     let mut world = World::new();
-    for _ in 0..10 {
+    for _ in 0..30 {
         world.send(0, 200_000);
     }
     let resident = world.harness.shard(SHARD).log.resident_from().0;
