@@ -130,7 +130,7 @@ fn the_scrub_of_a_running_broker_names_what_is_damaged() {
     assert!(lost.contains(&format!("{TOPIC}-0 offset")), "{lost}");
     broker.hear(&[&name(&log), "is damaged: its checksum is wrong"]);
     // Rounds go on, and what they find is news again only when it changed.
-    let mend_more = flip(&log, 60_000);
+    let mend_more = flip(&log, to + 100_000);
     broker.hear(&["scrub", &name(&log), "lost are"]);
     mend();
     mend_more();
