@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -94,11 +94,7 @@ impl SegmentFile {
     /// It is not there or may not be opened.
     pub async fn open(path: &Path, mode: WriteMode) -> Result<Self, DiskError> {
         let handle = match mode {
-            WriteMode::Direct => {
-                let mut options = glommio::io::OpenOptions::new();
-                options.read(true).write(true).custom_flags(libc::O_DSYNC);
-                Handle::Direct(Rc::new(options.dma_open(path).await.map_err(glommio_error)?))
-            }
+            WriteMode::Direct => Handle::Direct(Rc::new(open_direct(path, libc::O_DSYNC).await?)),
             WriteMode::Buffered => {
                 Handle::Buffered(Arc::new(OpenOptions::new().read(true).write(true).open(path).map_err(disk_error)?))
             }
@@ -178,8 +174,7 @@ impl SegmentFile {
             return Ok(());
         }
         // A handle without O_DSYNC: one commit of the journal at the end instead of one per chunk.
-        let mut options = glommio::io::OpenOptions::new();
-        let plain = options.read(true).write(true).dma_open(path).await.map_err(glommio_error)?;
+        let plain = open_direct(path, 0).await?;
         keep_locked(plain.as_raw_fd())?;
         let mut zeros = plain.alloc_dma_buffer(limits::FILL_CHUNK);
         zeros.as_bytes_mut().fill(0);
@@ -290,6 +285,27 @@ pub async fn never_poll(directory: &Path) -> Result<(), DiskError> {
     Ok(())
 }
 
+/// Opens a file for direct I/O, with further flags of open(2).
+///
+/// Having opened a file, glommio asks for its file system by its name once more, and panics when that fails. A segment may have got
+/// another name by then, or none. So glommio is given the name of a descriptor, which means the same file for as long as that is
+/// open; and a device that is gone is noticed here.
+async fn open_direct(path: &Path, flags: i32) -> Result<DmaFile, DiskError> {
+    let at = path.to_owned();
+    let hold = move || {
+        let file = OpenOptions::new().read(true).write(true).open(at)?;
+        nix::sys::statfs::fstatfs(&file)?;
+        Ok(file)
+    };
+    let held = glommio::executor().spawn_blocking(hold).await.map_err(disk_error)?;
+    let descriptor = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    // Where /proc is not mounted, the name has to do.
+    let path = if descriptor.exists() { &descriptor } else { path };
+    let mut options = glommio::io::OpenOptions::new();
+    options.read(true).write(true).custom_flags(flags);
+    options.dma_open(path).await.map_err(glommio_error)
+}
+
 fn allocate(path: &Path, size: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     // SAFETY: the descriptor is open; the call takes numbers only.
@@ -368,6 +384,34 @@ mod tests {
         assert!(pace.is_quick(2 * rest));
         pace.add(much / 4);
         assert!(!pace.is_quick(3 * rest));
+    }
+
+    #[test]
+    fn a_segment_that_is_renamed_while_it_is_opened_is_there_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = crate::boot::direct_io::probe(dir.path()).unwrap();
+        let names = ["one", "other"].map(|name| dir.path().join(name));
+        let renamed = names.clone();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        allocate(&names[0], MIB).unwrap();
+        let renaming = std::thread::spawn(move || {
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                std::fs::rename(&renamed[0], &renamed[1]).unwrap();
+                std::fs::rename(&renamed[1], &renamed[0]).unwrap();
+            }
+        });
+        glommio::LocalExecutor::default().run(async move {
+            never_poll(dir.path()).await.unwrap();
+            for turn in 0..1_000 {
+                match SegmentFile::open(&names[turn % 2], mode).await {
+                    Ok(file) => assert_eq!(file.size(), MIB),
+                    Err(error) => assert_eq!(error, DiskError { errno: libc::ENOENT }),
+                }
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            renaming.join().unwrap();
+        });
     }
 
     #[test]
