@@ -131,7 +131,12 @@ impl Rescheduling {
         }
     }
 
+    /// # Errors
+    /// It was made again already, or cannot be.
     fn begin_rebuild(&mut self, options: LogOptions, base: SegmentBase) -> Result<(), OpenError> {
+        if self.rebuilt.iter().any(|(rebuilt, _)| *rebuilt == base) {
+            return Err(OpenError::Recovery(RecoveryError::Contradicted { base }));
+        }
         let start = self.recovered.report.first.0;
         self.rebuild = Some(Rebuild::new(options, start, base).map_err(unreadable)?);
         Ok(())

@@ -40,7 +40,9 @@ impl Disk {
                     let _ = self.said.note(base, of, None);
                 }
                 crate::warn!("shard {}: {name} was damaged or missing; it was made again from its segment", self.id.0);
-                None
+                // If that one is not good either, the next would not be.
+                let again = self.upkeep.repaired.replace(Some(base)) == Some(base);
+                again.then_some(limits::REPAIR_RETRY)
             }
             // The file could not be written; that was said.
             Ok(false) => Some(limits::INDEX_RETRY),

@@ -13,7 +13,7 @@ use ringmq_core::boot::Capture;
 use ringmq_core::event::DiskError;
 use ringmq_core::shard::Shard;
 use ringmq_core::store::index_file::IndexBuild;
-use ringmq_core::store::{Checkpoint, Position, Sealed};
+use ringmq_core::store::{Checkpoint, Position, Sealed, SegmentBase};
 
 use super::Disk;
 use super::replace::{self, Replacing};
@@ -38,6 +38,8 @@ pub struct Upkeep {
     /// An index is being made again, and not before when the next one is.
     pub(super) repairing: Cell<bool>,
     pub(super) repair_after_us: Cell<u64>,
+    /// The last index that was made again.
+    pub(super) repaired: Cell<Option<SegmentBase>>,
     /// Sequence number of the next checkpoint.
     next_checkpoint: Cell<u64>,
     /// End of the log at the last checkpoint, and when that was; `None` before the first look.
@@ -62,6 +64,7 @@ impl Upkeep {
             index_after_us: Cell::new(0),
             repairing: Cell::new(false),
             repair_after_us: Cell::new(0),
+            repaired: Cell::new(None),
             next_checkpoint: Cell::new(next_checkpoint),
             last: Cell::new(None),
             rests_until_us: Cell::new(0),

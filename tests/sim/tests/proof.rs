@@ -1,5 +1,6 @@
 //! What the simulator itself must be able to do: replay a seed bit for bit, and find bugs.
 
+use ringmq_sim::fuzz::{Directory, Ended};
 use ringmq_sim::planted::Planted;
 use ringmq_sim::runs;
 
@@ -34,6 +35,13 @@ fn the_power_may_be_cut_at_any_step() {
 fn every_planted_bug_is_found() {
     let hidden: Vec<Planted> = Planted::ALL.into_iter().filter(|bug| first_seed(*bug).is_none()).collect();
     assert!(hidden.is_empty(), "not found in {} seeds: {hidden:?}", Planted::SEEDS);
+}
+
+#[test]
+fn a_checkpoint_and_a_segment_that_contradict_each_other_are_refused() {
+    // A start made the segment's index again, found that it still was not what the checkpoint says, and made it again, for ever.
+    let directory = Directory::new(3_739_892_574).expect("the simulation itself finds nothing");
+    assert_eq!(directory.case(33), Ok(Ended::Refused));
 }
 
 fn first_seed(bug: Planted) -> Option<u64> {

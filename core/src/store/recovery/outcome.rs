@@ -75,6 +75,8 @@ pub enum RecoveryError {
     Missing { base: SegmentBase },
     /// Older segments have expired, and no checkpoint tells what was in them (topics, offsets).
     Headless { first: SegmentBase },
+    /// The index of a segment was made again from it, and does not have what the checkpoint says is there.
+    Contradicted { base: SegmentBase },
     /// The log is not what was written.
     Corrupt { segment: SegmentBase, file_offset: u64, why: Why },
 }
@@ -105,6 +107,12 @@ impl fmt::Display for RecoveryError {
             RecoveryError::Missing { base } => {
                 write!(f, "{} is missing or too short, and messages in it were acknowledged", base.log_name())
             }
+            RecoveryError::Contradicted { base } => write!(
+                f,
+                "the checkpoint does not agree with {} on what queues have there, though both have right checksums; with \
+                 checkpoint-0 and checkpoint-1 moved away a start reads the whole log instead",
+                base.log_name()
+            ),
             RecoveryError::Headless { first } => write!(
                 f,
                 "both checkpoints are missing or damaged, and what the log said before {} has expired",
