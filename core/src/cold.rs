@@ -139,7 +139,7 @@ impl Cold {
     /// Whether all records are in memory and good: then they can be copied out at once. Sizes must be known.
     pub fn has(&mut self, spans: &[(Position, u32)], log: &CommitLog) -> bool {
         let mut here = |at: Position, len| {
-            at >= log.resident_from() || self.cache.keeps(at) && self.cache.look(at, len, log.durable()) == Look::Here
+            is_resident(log, at, len) || self.cache.keeps(at) && self.cache.look(at, len, log.durable()) == Look::Here
         };
         spans.iter().all(|(at, len)| here(*at, *len))
     }
@@ -382,7 +382,7 @@ impl Waiter {
         };
         while let Some(here) = self.here {
             let Some((at, len)) = self.spans.get(here).copied() else { return Advance::Done };
-            let resident = at >= log.resident_from();
+            let resident = is_resident(log, at, len);
             if !cache.keeps(at) {
                 self.here = None;
                 break;
@@ -419,7 +419,7 @@ impl Waiter {
     }
 
     fn look(&mut self, cache: &mut LogCache, log: &CommitLog, at: Position, len: u32) -> Result<Cut, Stretch> {
-        if len > 0 && at >= log.resident_from() {
+        if len > 0 && is_resident(log, at, len) {
             // An answer may be half from disk, half from the tail.
             let from = self.got.bytes.len();
             log.resident(at, len).expect("it is resident").append_to(&mut self.got.bytes);
@@ -454,6 +454,11 @@ impl Waiter {
             None => Ok(Cut::Nothing),
         }
     }
+}
+
+/// Whether a record is in the tail; one beyond its end is nowhere.
+fn is_resident(log: &CommitLog, at: Position, len: u32) -> bool {
+    at >= log.resident_from() && at.0 + u64::from(len) <= log.appended().0
 }
 
 /// Bytes of a record that tell its size and that it may be one.

@@ -44,6 +44,12 @@ fn a_checkpoint_and_a_segment_that_contradict_each_other_are_refused() {
     assert_eq!(directory.case(33), Ok(Ended::Refused));
 }
 
+#[test]
+fn an_index_that_tells_of_records_beyond_the_log_is_not_believed() {
+    let directory = Directory::new(3_402_379_920).expect("the simulation itself finds nothing");
+    assert_eq!(directory.case(30), Ok(Ended::Started));
+}
+
 fn first_seed(bug: Planted) -> Option<u64> {
     let found = (0..Planted::SEEDS).find_map(|seed| Some((seed, runs::run(seed, 1_500, bug).err()?)));
     if let Some((seed, why)) = &found {

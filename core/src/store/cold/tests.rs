@@ -123,6 +123,9 @@ fn a_place_without_a_record_gives_none() {
     let (at, _) = world.records[10];
     assert_eq!(world.look(&mut cache, at, 1001), Look::Nothing);
     assert_eq!(world.look(&mut cache, Position(at.0 - 20), 8), Look::Here, "verified, if no record");
+    let end = world.log.durable();
+    assert_eq!(world.look(&mut cache, Position(end.0 - 4), 8), Look::Nothing, "an index may say so");
+    assert_eq!(world.look(&mut cache, Position(u64::MAX / 2), 8), Look::Nothing);
     assert_eq!(cache.take_fresh(), []);
 }
 
