@@ -119,7 +119,10 @@ impl Rescheduling {
                     match queues.supply(&wanted, pages) {
                         Supplied::More(more) => self.wanted = Some(more),
                         Supplied::Again => self.wanted = None,
-                        Supplied::Damaged => unreachable!("an index that was just made is whole"),
+                        // It is whole, but not what the checkpoint says.
+                        Supplied::Damaged => {
+                            return Err(OpenError::Recovery(RecoveryError::Contradicted { base: wanted.base }));
+                        }
                     }
                     continue;
                 }
