@@ -25,7 +25,6 @@ use ringmq_core::store::{IndexBuild, LogOptions, Position, SegmentBase};
 use self::files::SegmentFiles;
 use self::stream::Stream;
 use crate::boot::direct_io::WriteMode;
-use crate::boot::directory::{self, DataDirectory};
 use crate::boot::{Refused, format};
 use crate::clock;
 use crate::disk::replace;
@@ -41,14 +40,8 @@ const STRIDE: u64 = 8 << 20;
 pub fn run(loaded: Loaded<BrokerSettings>, to: u16) -> Result<(), Refused> {
     let begun = Instant::now();
     let root = PathBuf::from(&loaded.settings.store.store_path_root_dir);
-    if !root.join(FILE_NAME).exists() {
-        return Err(Refused::new(
-            format!("{} is no data directory of RingMQ", root.display()),
-            "name it with -s storePathRootDir=... or -c broker.conf",
-        ));
-    }
-    let directory = directory::open(&root)?;
-    let old = superblock(&directory)?;
+    // Held until it is done: no broker starts meanwhile.
+    let (_held, old) = format::existing(&root)?;
     if to == old.shards {
         return Err(Refused::new(format!("{} has {to} shards already", root.display()), "name another number"));
     }
@@ -67,14 +60,6 @@ pub fn run(loaded: Loaded<BrokerSettings>, to: u16) -> Result<(), Refused> {
     remove(&root, &old);
     println!("{}", summary(&carried, &old, to, begun.elapsed()));
     Ok(())
-}
-
-fn superblock(directory: &DataDirectory) -> Result<Superblock, Refused> {
-    let bytes = directory.superblock.as_deref().unwrap_or_default();
-    Superblock::decode(bytes).map_err(|error| {
-        let root = directory.root.display();
-        Refused::new(format!("{root} is left untouched: {error}"), "use the program that made it")
-    })
 }
 
 /// The directory as it will be: a new identity, so that no old segment passes for one of its own.

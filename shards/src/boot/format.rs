@@ -14,7 +14,7 @@ use ringmq_core::event::ShardId;
 use ringmq_core::settings::{BrokerSettings, Loaded, Settings, Source};
 use ringmq_core::store::superblock::{FILE_NAME, Superblock};
 
-use super::directory::DataDirectory;
+use super::directory::{self, DataDirectory};
 use super::{Refused, shard_directory};
 use crate::clock;
 use crate::disk::replace;
@@ -54,6 +54,24 @@ pub fn start(
     let file = OpenOptions::new().write(true).open(directory.root.join(FILE_NAME)).map_err(fails)?;
     file.write_all_at(&slot, offset).and_then(|()| file.sync_all()).map_err(fails)?;
     Ok(started)
+}
+
+/// Opens a directory that has been made, for whoever changes it while no broker runs.
+///
+/// # Errors
+/// There is none, another process has it, or a newer program made it.
+pub fn existing(root: &Path) -> Result<(DataDirectory, Superblock), Refused> {
+    if !root.join(FILE_NAME).exists() {
+        return Err(Refused::new(
+            format!("{} is no data directory of RingMQ", root.display()),
+            "name it with -s storePathRootDir=... or -c broker.conf",
+        ));
+    }
+    let directory = directory::open(root)?;
+    let superblock = Superblock::decode(directory.superblock.as_deref().unwrap_or_default()).map_err(|error| {
+        Refused::new(format!("{} is left untouched: {error}", root.display()), "use the program that made it")
+    })?;
+    Ok((directory, superblock))
 }
 
 /// Reads the superblock of an existing directory and compares it with what the settings say.

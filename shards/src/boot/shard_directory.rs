@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use ringmq_core::event::ShardId;
 use ringmq_core::settings::{BrokerSettings, Loaded};
 use ringmq_core::store::checkpoint::FILE_NAMES;
-use ringmq_core::store::superblock::{FILE_NAME, Superblock};
+use ringmq_core::store::superblock::Superblock;
 use ringmq_core::store::{Checkpoint, SegmentBase};
 
-use super::{Refused, directory};
+use super::{Refused, format};
 use crate::clock;
 use crate::disk::replace;
 
@@ -76,16 +76,8 @@ pub fn require(directory: &Path, shard: ShardId) -> Result<(), Refused> {
 /// The one line that says why not; nothing was changed then.
 pub fn abandon(loaded: &Loaded<BrokerSettings>, shard: ShardId) -> Result<(), Refused> {
     let root = PathBuf::from(&loaded.settings.store.store_path_root_dir);
-    if !root.join(FILE_NAME).exists() {
-        return Err(Refused::new(
-            format!("{} is no data directory of RingMQ", root.display()),
-            "name it with -s storePathRootDir=... or -c broker.conf",
-        ));
-    }
-    let opened = directory::open(&root)?;
-    let superblock = Superblock::decode(opened.superblock.as_deref().unwrap_or_default()).map_err(|error| {
-        Refused::new(format!("{} is left untouched: {error}", root.display()), "use the program that made it")
-    })?;
+    // Held until it is done: no broker starts meanwhile.
+    let (_held, superblock) = format::existing(&root)?;
     let own = root.join(superblock.shard_directory(shard));
     if shard.0 >= superblock.shards {
         let shards = superblock.shards;
@@ -118,7 +110,7 @@ fn unreadable(directory: &Path, error: &io::Error) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::{configuration, format};
+    use crate::boot::{configuration, directory};
 
     fn load(root: &Path) -> Loaded<BrokerSettings> {
         let root = root.to_str().unwrap();
