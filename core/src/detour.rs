@@ -77,7 +77,7 @@ pub struct Numbers {
 }
 
 impl Detour {
-    /// The detour a message that is being sent takes, if any. `text` is its properties string.
+    /// The detour a message that is being sent takes, if any. `text` is its properties string, if it wants one.
     ///
     /// # Errors
     /// NO_PERMISSION for a transaction while rejectTransactionMessage is set, MESSAGE_ILLEGAL for a time that makes no
@@ -91,7 +91,7 @@ impl Detour {
         now: Now,
         rooms: &mut Rooms<'_>,
     ) -> Result<Option<Detour>, Refusal> {
-        if !found.transaction && !found.timer && found.delay_level.is_none() {
+        if !found.wants_detour() {
             return Ok(None);
         }
         // A message that was committed before and now comes back to be retried by an old client still says TRAN_MSG.

@@ -25,6 +25,7 @@ pub mod half;
 pub mod handlers;
 pub mod harness;
 pub mod held;
+pub mod imprint;
 pub mod limits;
 pub mod map;
 pub mod metadata;

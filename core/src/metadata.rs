@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::group::{GroupTable, Views};
+use crate::imprint::Imprint;
 use crate::settings::{BrokerSettings, FlushDiskType, Loaded, Settings};
 use crate::topic::{Change, FlushMode, RecordError, SnapshotWriter, TopicTable, read_snapshot};
 
@@ -24,6 +25,8 @@ pub struct Metadata {
     pub views: Views,
     /// The settings as they are now.
     pub settings: BrokerSettings,
+    /// What goes with them on every message.
+    pub imprint: Imprint,
     /// Settings changed at run time: value, and the configured value it replaces.
     changed: BTreeMap<Box<str>, (Box<str>, Box<str>)>,
     announced_ip: Option<IpAddr>,
@@ -38,6 +41,7 @@ impl Metadata {
             topics: TopicTable::new(shards),
             groups: GroupTable::default(),
             views: Views::default(),
+            imprint: Imprint::of(&settings),
             settings,
             changed: BTreeMap::new(),
             announced_ip,
@@ -61,6 +65,7 @@ impl Metadata {
                 // Control has read the value before it became a change; one that does not fit any more (an older run's)
                 // leaves the setting as configured.
                 if self.settings.set(&key, &value) == Some(true) {
+                    self.imprint = Imprint::of(&self.settings);
                     self.changed.insert(key, (value, replaced));
                 }
             }

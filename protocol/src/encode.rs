@@ -98,6 +98,27 @@ pub struct Encoder<'o> {
     any_field: bool,
 }
 
+/// Fields that are the same in very many frames, spelled out once.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    json: Vec<u8>,
+    binary: Vec<u8>,
+}
+
+impl Prepared {
+    /// The fields that `write` writes.
+    pub fn of(write: impl Fn(&mut Encoder<'_>)) -> Self {
+        let spelled = |spelling| {
+            let mut bytes = Vec::new();
+            let mut encoder = begin(&mut bytes, &Head::response(spelling, 0, 0));
+            let start = encoder.out.len();
+            write(&mut encoder);
+            bytes.split_off(start)
+        };
+        Prepared { json: spelled(Spelling::Json), binary: spelled(Spelling::Binary) }
+    }
+}
+
 /// Made room for at once: more than the header of an answer to a send takes.
 const HEAD_ROOM: usize = 512;
 
@@ -194,6 +215,22 @@ impl<'o> Encoder<'o> {
         }
     }
 
+    /// Writes the fields that were spelled out before.
+    #[inline]
+    pub fn prepared(&mut self, fields: &Prepared) {
+        match self.spelling {
+            Spelling::Json if fields.json.is_empty() => {}
+            Spelling::Json => {
+                if self.any_field {
+                    self.out.push(b',');
+                }
+                self.any_field = true;
+                self.out.extend_from_slice(&fields.json);
+            }
+            Spelling::Binary => self.out.extend_from_slice(&fields.binary),
+        }
+    }
+
     /// Completes the header and patches both lengths for a body of `body_len` bytes, which the caller
     /// appends to the same buffer or sends right behind it. Returns how many bytes the frame has in
     /// the buffer so far (words and header).
@@ -257,13 +294,17 @@ impl<'o> Encoder<'o> {
         (out, start)
     }
 
-    #[inline]
+    #[inline(always)]
     fn json_comma(&mut self) {
-        self.out.extend_from_slice(if self.any_field { b",\"" } else { b"\"" });
+        if self.any_field {
+            self.out.extend_from_slice(b",\"");
+        } else {
+            self.out.push(b'"');
+        }
         self.any_field = true;
     }
 
-    #[inline]
+    #[inline(always)]
     fn json_key(&mut self, key: &'static str) {
         debug_assert!(is_clean(key.as_bytes(), [b'"', b'\\']), "the name of a field has to be escaped: {key}");
         self.json_comma();
@@ -288,6 +329,10 @@ impl<'o> Encoder<'o> {
     #[inline]
     fn binary_text(&mut self, key: &str, value: Text<'_>) {
         self.binary_key(key);
+        if let Some(plain) = value.as_plain() {
+            self.out.extend_from_slice(&(plain.len() as u32).to_be_bytes());
+            return self.out.extend_from_slice(plain.as_bytes());
+        }
         let at = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
         value.decode_into(self.out);
@@ -469,6 +514,33 @@ mod tests {
             assert_eq!(command.ext.get("hasMsg").unwrap(), "true");
             assert_eq!(command.ext.get("MSG_REGION").unwrap(), "Default\\Region");
             assert_eq!(command.body, b"body");
+        }
+    }
+
+    #[test]
+    fn prepared_fields_are_what_they_would_be_if_written_one_by_one() {
+        let fields = |encoder: &mut Encoder<'_>| {
+            encoder.text("MSG_REGION", Text::plain("a \"region\" 你"));
+            encoder.boolean("TRACE_ON", true);
+        };
+        let (some, none) = (Prepared::of(fields), Prepared::of(|_| {}));
+        for spelling in [Spelling::Json, Spelling::Binary] {
+            for first in [true, false] {
+                let (mut prepared, mut written) = (Vec::new(), Vec::new());
+                let mut encoder = begin(&mut prepared, &Head::request(spelling, 1, 2));
+                let mut plain = begin(&mut written, &Head::request(spelling, 1, 2));
+                if !first {
+                    encoder.int("queueId", 3);
+                    plain.int("queueId", 3);
+                }
+                encoder.prepared(&none);
+                encoder.prepared(&some);
+                fields(&mut plain);
+                encoder.int("last", 4);
+                plain.int("last", 4);
+                assert_eq!(encoder.finish(0), plain.finish(0));
+                assert_eq!(prepared, written);
+            }
         }
     }
 

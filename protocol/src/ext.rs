@@ -34,9 +34,9 @@ pub(crate) struct Span {
 impl Span {
     /// `at..end` of a header, which the frame limit keeps below 2^24 bytes.
     #[inline]
-    pub(crate) fn new(at: usize, end: usize, escaped: bool) -> Self {
-        let len = (end - at) as u32;
-        Span { at: at as u32, len: if escaped { len | ESCAPED } else { len } }
+    pub(crate) fn new(at: u32, end: u32, escaped: bool) -> Self {
+        let len = end - at;
+        Span { at, len: if escaped { len | ESCAPED } else { len } }
     }
 
     /// The bytes of the header it covers.
@@ -74,7 +74,7 @@ impl<'a> Ext<'a> {
 
     /// Adds an entry; `false` when the list is full.
     ///
-    /// The caller has checked that both spans lie inside the header and are valid UTF-8 with
+    /// Both spans lie inside the header and, once the parser says that all of it is well, are valid UTF-8 with
     /// well-formed escapes: [`Ext::text`] relies on it.
     #[inline]
     pub(crate) fn push(&mut self, key: Span, value: Span) -> bool {
@@ -88,9 +88,10 @@ impl<'a> Ext<'a> {
         let Some(bytes) = self.header.get(span.range()) else {
             return Text::EMPTY;
         };
-        // SAFETY: every span was made by `json` or `binary`. `json` validates the whole header as
-        // UTF-8 first and cuts only at ASCII quotes or around ASCII tokens; `binary` validates each
-        // key and value by itself. The header is borrowed immutably since then.
+        // SAFETY: every span was made by `json` or `binary`. `json` cuts only at ASCII quotes or around ASCII
+        // tokens, and before it asks for a text or returns the command it has validated the header as UTF-8
+        // unless all of it is ASCII; `binary` validates each key and value by itself. A command that either
+        // finds fault with is dropped unread. The header is borrowed immutably since then.
         let raw = unsafe { std::str::from_utf8_unchecked(bytes) };
         Text::checked(raw, span.len & ESCAPED != 0)
     }

@@ -20,19 +20,23 @@ pub const fn host_len(v6: bool) -> usize {
 /// Whether this address is stored with 16 bytes. An IPv4 address that came in through a dual-stack
 /// socket (`::ffff:a.b.c.d`) is stored as IPv4, or its clients would be told an address they do not
 /// know themselves by.
+#[inline]
 pub fn is_v6(host: &SocketAddr) -> bool {
-    canonical(host).is_ipv6()
-}
-
-fn canonical(host: &SocketAddr) -> IpAddr {
-    host.ip().to_canonical()
+    match host {
+        SocketAddr::V4(_) => false,
+        SocketAddr::V6(host) => host.ip().to_canonical().is_ipv6(),
+    }
 }
 
 /// Puts a host in the layout of its family.
+#[inline]
 pub fn put(writer: &mut Writer<'_>, host: &SocketAddr) {
-    match canonical(host) {
-        IpAddr::V4(ip) => writer.put(&ip.octets()),
-        IpAddr::V6(ip) => writer.put(&ip.octets()),
+    match host {
+        SocketAddr::V4(host) => writer.put(&host.ip().octets()),
+        SocketAddr::V6(host) => match host.ip().to_canonical() {
+            IpAddr::V4(ip) => writer.put(&ip.octets()),
+            IpAddr::V6(ip) => writer.put(&ip.octets()),
+        },
     }
     writer.i32(i32::from(host.port()));
 }

@@ -21,9 +21,12 @@ macro_rules! languages {
                 match self { $(Language::$variant => $byte,)* }
             }
 
-            /// From a JSON header; an unknown name is [`Language::Other`].
-            pub fn from_name(name: &str) -> Self {
-                match name { $($name => Language::$variant,)* _ => Language::Other }
+            /// From the bytes of a name in a JSON header; an unknown one is [`Language::Other`].
+            pub fn from_name(name: &[u8]) -> Self {
+                $(if name == $name.as_bytes() {
+                    return Language::$variant;
+                })*
+                Language::Other
             }
 
             /// From a binary header; an unknown byte is [`Language::Other`].
@@ -67,9 +70,9 @@ mod tests {
         for byte in 0..14 {
             let language = Language::from_byte(byte);
             assert_eq!(language.to_byte(), byte);
-            assert_eq!(Language::from_name(language.name()), language);
+            assert_eq!(Language::from_name(language.name().as_bytes()), language);
         }
         assert_eq!(Language::from_byte(200), Language::Other);
-        assert_eq!(Language::from_name("KLINGON"), Language::Other);
+        assert_eq!(Language::from_name(b"KLINGON"), Language::Other);
     }
 }

@@ -3,7 +3,8 @@
 //! Owns scanning, finding and building such strings, and the names that RocketMQ reserves. Works on
 //! the decoded string; never builds a map.
 
-use crate::marks::Marks;
+use crate::seek::{ANY, PRINTABLE, chunk_at, seek};
+use crate::text::Text;
 
 /// Between a key and its value.
 pub const KEY_VALUE: u8 = 0x01;
@@ -18,17 +19,15 @@ pub const PROPERTIES_LIMIT: usize = i16::MAX as usize;
 /// as RocketMQ's decoder does.
 #[inline]
 pub fn iter(properties: &str) -> Pairs<'_> {
-    let marks = Marks::of(properties.as_bytes(), [KEY_VALUE, PAIR_END]);
-    Pairs { properties, marks, start: 0 }
+    Pairs { properties, start: 0 }
 }
 
 /// Iterator over the pairs of a properties string.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
     properties: &'a str,
-    marks: Marks<'a>,
     /// Where the next piece starts.
-    start: usize,
+    start: u32,
 }
 
 impl<'a> Iterator for Pairs<'a> {
@@ -37,21 +36,52 @@ impl<'a> Iterator for Pairs<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.properties.as_bytes();
-        while self.start < bytes.len() {
+        while (self.start as usize) < bytes.len() {
             let start = self.start;
-            let key_end = self.marks.take();
-            let mut end = key_end;
+            let key_end = seek::<KEY_VALUE, PAIR_END, ANY>(bytes, start);
             // Further separators of key and value belong to the value.
-            while bytes.get(end) == Some(&KEY_VALUE) {
-                end = self.marks.take();
-            }
+            let end = match bytes.get(key_end as usize) {
+                Some(&KEY_VALUE) => seek::<PAIR_END, PAIR_END, ANY>(bytes, key_end + 1),
+                _ => key_end,
+            };
             self.start = end + 1;
             if start < key_end && key_end < end {
-                return Some((&self.properties[start..key_end], &self.properties[key_end + 1..end]));
+                let key = self.properties.get(start as usize..key_end as usize)?;
+                return Some((key, self.properties.get(key_end as usize + 1..end as usize)?));
             }
         }
         None
     }
+}
+
+/// Tells `each` the pairs of a properties string as it lies in a JSON header, without undoing its escapes first: `true` if it is
+/// made of pairs alone, with nothing in them but printable ASCII that needs no escape, as nearly every message's is.
+///
+/// `false` if not. Then what was told may be a part only; decode the text and use [`iter`].
+#[inline]
+pub fn each_escaped<'a>(text: Text<'a>, mut each: impl FnMut(&'a str, &'a str)) -> bool {
+    let (raw, is_escaped) = text.raw();
+    let bytes = raw.as_bytes();
+    let mut start = 0;
+    while (start as usize) < bytes.len() {
+        let key_end = seek::<b'\\', b'\\', PRINTABLE>(bytes, start);
+        if key_end == start || chunk_at(bytes, key_end) != Some(b"\\u0001") {
+            return false;
+        }
+        let value = key_end + 6;
+        let end = seek::<b'\\', b'\\', PRINTABLE>(bytes, value);
+        if end as usize != bytes.len() && chunk_at(bytes, end) != Some(b"\\u0002") {
+            return false;
+        }
+        let (Some(key), Some(value)) =
+            (raw.get(start as usize..key_end as usize), raw.get(value as usize..end as usize))
+        else {
+            return false;
+        };
+        each(key, value);
+        start = end.saturating_add(6);
+    }
+    is_escaped
 }
 
 /// The value of `key`; of a repeated key the last one, as Java's map keeps it.
@@ -169,6 +199,7 @@ reserved! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn pairs_are_found_and_broken_pieces_skipped() {
@@ -178,6 +209,44 @@ mod tests {
         assert_eq!(find(text, "KEYS"), Some("k\u{1}2"));
         assert_eq!(find(text, "lonely"), None);
         assert_eq!(iter("").next(), None);
+    }
+
+    /// A text as a JSON header spells it.
+    fn in_json(text: &str) -> String {
+        let spelled = serde_json::to_string(text).unwrap();
+        spelled[1..spelled.len() - 1].to_owned()
+    }
+
+    #[test]
+    fn what_clients_write_is_read_with_its_escapes() {
+        let spelled = in_json("KEYS\u{1}k 1\u{2}UNIQ_KEY\u{1}7F00\u{2}empty\u{1}\u{2}TAGS\u{1}a");
+        let mut pairs = Vec::new();
+        assert!(each_escaped(Text::checked(&spelled, true), |key, value| pairs.push((key, value))));
+        assert_eq!(pairs, [("KEYS", "k 1"), ("UNIQ_KEY", "7F00"), ("empty", ""), ("TAGS", "a")]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_walk_over_escapes_tells_all_or_nothing(
+            text in prop_oneof![
+                "([A-Z_a]{1,20}\u{1}[a-zA-Z0-9 ]{0,40}\u{2}){0,5}([A-Z]{1,3}\u{1}v)?",
+                "[a\u{1}\u{2}]{0,12}",
+                "[ab\u{1}\u{2}\"\\\\\u{3}é]{0,40}",
+            ],
+            raw: bool
+        ) {
+            // Control characters that came without escapes are tolerated by the scanner.
+            let spelled = if raw { in_json(&text).replacen("\\u0001", "\u{1}", 1) } else { in_json(&text) };
+            let mut pairs = Vec::new();
+            let told = each_escaped(Text::checked(&spelled, spelled.contains('\\')), |key, value| pairs.push((key, value)));
+            if told {
+                prop_assert_eq!(pairs, iter(&text).collect::<Vec<_>>());
+                // Nothing was skipped, apart from the last separator.
+                let built = build(iter(&text));
+                let is_whole = built == text || built.strip_suffix('\u{2}') == Some(&text);
+                prop_assert!(is_whole);
+            }
+        }
     }
 
     #[test]

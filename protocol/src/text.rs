@@ -6,7 +6,7 @@
 //! Whoever needs the decoded bytes decodes them straight into their destination.
 //! Never allocates unless asked for a `Cow` or a `Vec`.
 
-use crate::marks::Marks;
+use crate::seek::{ANY, chunk_at, seek};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -159,18 +159,14 @@ impl<'a> Text<'a> {
             emit(bytes);
             return;
         }
-        let mut marks = Marks::of(bytes, [b'\\'; 2]);
-        let mut from = 0;
+        let mut rest = bytes;
         loop {
-            let at = marks.take();
-            // The second backslash of an escaped one, or of a surrogate pair, is behind us already.
-            if at >= from {
-                emit(&bytes[from..at]);
-                if at == bytes.len() {
-                    return;
-                }
-                from = bytes.len() - emit_escape(&bytes[at..], &mut emit).len();
+            let (run, escape) = rest.split_at(seek::<b'\\', b'\\', ANY>(rest, 0) as usize);
+            emit(run);
+            if escape.is_empty() {
+                return;
             }
+            rest = emit_escape(escape, &mut emit);
         }
     }
 }
@@ -204,7 +200,7 @@ fn emit_escape<'r>(rest: &'r [u8], emit: &mut impl FnMut(&[u8])) -> &'r [u8] {
 
 /// Decodes `\uXXXX`, joining a surrogate pair; a lone surrogate becomes U+FFFD.
 fn emit_unicode<'r>(rest: &'r [u8], emit: &mut impl FnMut(&[u8])) -> &'r [u8] {
-    let Some(high) = hex4(rest.get(2..6)) else {
+    let Some(high) = chunk_at(rest, 2).and_then(hex4) else {
         emit(b"\\");
         return &rest[1..];
     };
@@ -212,7 +208,7 @@ fn emit_unicode<'r>(rest: &'r [u8], emit: &mut impl FnMut(&[u8])) -> &'r [u8] {
     let mut code = high;
     if (0xd800..0xdc00).contains(&high)
         && tail.starts_with(b"\\u")
-        && let Some(low @ 0xdc00..0xe000) = hex4(tail.get(2..6))
+        && let Some(low @ 0xdc00..0xe000) = chunk_at(tail, 2).and_then(hex4)
     {
         code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
         tail = &tail[6..];
@@ -224,15 +220,10 @@ fn emit_unicode<'r>(rest: &'r [u8], emit: &mut impl FnMut(&[u8])) -> &'r [u8] {
 
 /// The value of four hexadecimal digits.
 #[inline]
-pub(crate) fn hex4(digits: Option<&[u8]>) -> Option<u32> {
-    let digits: [u8; 4] = digits?.try_into().ok()?;
-    // Control characters first: they are what is escaped in practice.
-    if let [b'0', b'0', b'0', digit @ b'0'..=b'9'] = digits {
-        return Some(u32::from(digit - b'0'));
-    }
+pub(crate) fn hex4(digits: &[u8; 4]) -> Option<u32> {
     let mut value = 0;
     for digit in digits {
-        value = value << 4 | char::from(digit).to_digit(16)?;
+        value = value << 4 | char::from(*digit).to_digit(16)?;
     }
     Some(value)
 }

@@ -151,7 +151,7 @@ impl Reply {
             Err(refusal) => {
                 let fields = |fields: &mut Encoder<'_>| {
                     header.encode(fields);
-                    send::put_trace(metadata, fields);
+                    fields.prepared(&metadata.imprint.answer);
                 };
                 out.reply(to, refusal.code, Some(&refusal.remark), fields, |_| {})
             }

@@ -19,6 +19,7 @@ use crate::detour::Extra;
 use crate::detour::UNWANTED_AND_TIMERS;
 use crate::effects::{Answer, Ask, Effects, Refusal};
 use crate::group::Group;
+use crate::imprint::trace_on;
 use crate::shard::Shard;
 
 /// From this client version on the header's maxReconsumeTimes counts (V3_4_9).
@@ -140,7 +141,7 @@ fn pass_on(
     let (region, cluster) = (identity.region_id.clone(), identity.broker_cluster_name.clone());
     let mut extra = Extra::new();
     extra.push((names::MSG_REGION, &region));
-    extra.push((names::TRACE_ON, send::trace_on(&shard.metadata)));
+    extra.push((names::TRACE_ON, trace_on(&shard.metadata.settings)));
     extra.push((names::CLUSTER, &cluster));
     extra.extend(made.as_deref().map(|key| (names::UNIQ_KEY, key)));
     let store_host = send::store_host(&shard.metadata, ask.origin.local);

@@ -7,7 +7,8 @@
 use std::net::SocketAddr;
 
 use ringmq_protocol::batch;
-use ringmq_protocol::header::{FieldSink, Header};
+use ringmq_protocol::encode::Encoder;
+use ringmq_protocol::header::Header;
 use ringmq_protocol::headers::send::{SendHeader, SendReply};
 use ringmq_protocol::ids::{ID_LIMIT, OffsetId};
 use ringmq_protocol::names::{self as topic_names, NameError, TopicKind};
@@ -24,6 +25,7 @@ use crate::append::{Flush, Intake, Stored};
 use crate::detour::{Detour, Extra, Numbers, Rooms};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::ShardId;
+use crate::imprint::trace_on;
 use crate::limits::{BATCH_MESSAGES_MAX, RETRY_TOPIC_MAX};
 use crate::metadata::Metadata;
 use crate::retain;
@@ -236,8 +238,7 @@ fn send_one(
 ) -> Result<Answer, Refusal> {
     let Shard { id, metadata, log, queues, index, waiting, counts, scratch, delay, half, duties, .. } = shard;
     let Scratch { decoded, properties: kept, shown, .. } = scratch;
-    let text = stamp::decoded(header.properties, decoded)?;
-    let mut found = Found::keep(text, kept);
+    let (mut found, text) = stamp::take(header.properties, decoded, kept)?;
     let made = match found.marks.unique_key {
         Some(_) => None,
         None => Some(stamp::unique_key(ask.now, &ask.origin, *id, log.epoch(), counts.messages_in)),
@@ -252,7 +253,7 @@ fn send_one(
         detour.stamp(topic, target.queue_id, found.marks.unique_key, &mut numbers, &mut extra);
         PropertyParts { original: text, without: detour.without(), extra: &extra }
     } else {
-        stamp::add_broker(kept, metadata);
+        kept.push_str(&metadata.imprint.properties);
         if let Some(key) = &made {
             stamp::add(kept, names::UNIQ_KEY, key);
         }
@@ -282,12 +283,8 @@ fn send_one(
 /// The properties every stored message carries, for one on a detour.
 fn stamp_broker<'a>(metadata: &'a Metadata, extra: &mut Extra<'a>) {
     extra.push((names::MSG_REGION, &metadata.settings.identity.region_id));
-    extra.push((names::TRACE_ON, trace_on(metadata)));
+    extra.push((names::TRACE_ON, trace_on(&metadata.settings)));
     extra.push((names::CLUSTER, &metadata.settings.identity.broker_cluster_name));
-}
-
-pub(crate) fn trace_on(metadata: &Metadata) -> &'static str {
-    if metadata.settings.topics.trace_on { "true" } else { "false" }
 }
 
 /// Stores the messages of a batch one behind the other, all or none.
@@ -314,7 +311,7 @@ fn send_batch(
     // Checked above: every entry reads.
     for entry in batch::iter(ask.command.body).flatten() {
         let mut found = Found::keep(entry.properties, kept);
-        stamp::add_broker(kept, metadata);
+        kept.push_str(&metadata.imprint.properties);
         let made = match found.marks.unique_key {
             Some(_) => None,
             None => Some(stamp::unique_key(ask.now, &ask.origin, *id, intake.log.epoch(), intake.counts.messages_in)),
@@ -387,9 +384,9 @@ pub(crate) fn answer(
     until: Option<Position>,
     out: &mut Effects,
 ) -> Answer {
-    let fields = |fields: &mut ringmq_protocol::encode::Encoder<'_>| {
+    let fields = |fields: &mut Encoder<'_>| {
         reply.encode(fields);
-        put_trace(metadata, fields);
+        fields.prepared(&metadata.imprint.answer);
     };
     match (out.reply(to, ResponseCode::Success, None, fields, |_| {}), until) {
         (Answer::Now, Some(position)) => Answer::When(position),
@@ -399,11 +396,6 @@ pub(crate) fn answer(
 
 /// Refuses a send. Java reads MSG_REGION from the fields of an answer without looking whether it has any.
 pub(crate) fn refuse(metadata: &Metadata, to: &ReplyTo, refusal: &Refusal, out: &mut Effects) -> Answer {
-    let fields = |fields: &mut ringmq_protocol::encode::Encoder<'_>| put_trace(metadata, fields);
+    let fields = |fields: &mut Encoder<'_>| fields.prepared(&metadata.imprint.answer);
     out.reply(to, refusal.code, Some(&refusal.remark), fields, |_| {})
-}
-
-pub(crate) fn put_trace(metadata: &Metadata, fields: &mut ringmq_protocol::encode::Encoder<'_>) {
-    fields.text(names::MSG_REGION, Text::plain(&metadata.settings.identity.region_id));
-    fields.text(names::TRACE_ON, Text::plain(trace_on(metadata)));
 }

@@ -1,7 +1,7 @@
 //! The properties of a message on its way in: what the broker reads there, drops, and adds.
 //!
-//! Owns one walk over the properties string per message (`Found`) and the properties that every stored message carries:
-//! MSG_REGION, TRACE_ON, CLUSTER, and a UNIQ_KEY for one that came without (SendMessageProcessor, AbstractSendMessageProcessor).
+//! Owns one walk over the properties string per message (`Found`) and the UNIQ_KEY for one that came without (SendMessageProcessor,
+//! AbstractSendMessageProcessor); what every stored message carries is `Imprint`'s.
 //! Never builds a map, never allocates.
 
 use ringmq_protocol::ids::{MessageId, UniqueKey};
@@ -11,7 +11,6 @@ use ringmq_protocol::text::Text;
 
 use crate::effects::Refusal;
 use crate::event::{Now, Origin, ShardId};
-use crate::metadata::Metadata;
 use crate::store::Marks;
 
 /// What the broker reads from a message's properties before it stores them.
@@ -58,6 +57,26 @@ impl<'a> Found<'a> {
         found
     }
 
+    /// The same for a properties string that still has its JSON escapes, if it is as nearly all of them are; see
+    /// [`properties::each_escaped`].
+    #[inline]
+    fn keep_escaped(text: Text<'a>, kept: &mut String) -> Option<Self> {
+        let mut found = Found::default();
+        kept.clear();
+        let whole = properties::each_escaped(text, |key, value| {
+            if !found.note(key, value) {
+                add(kept, key, value);
+            }
+        });
+        whole.then_some(found)
+    }
+
+    /// Whether the message does not go straight to its queue.
+    #[inline]
+    pub fn wants_detour(&self) -> bool {
+        self.transaction || self.timer || self.delay_level.is_some()
+    }
+
     /// Takes note of one pair; true if it is not to be stored, because the broker sets it or it was only meant for it.
     #[inline]
     fn note(&mut self, key: &'a str, value: &'a str) -> bool {
@@ -95,13 +114,25 @@ pub fn add(kept: &mut String, key: &str, value: &str) {
     kept.push(PAIR_END);
 }
 
-/// Adds what every stored message carries.
+/// Reads the properties of a message and puts what is to be stored of them into `kept`. With them comes the properties string without
+/// JSON escapes, which is in `buffer` if it came with some; it is left empty if the message wants no detour and nobody has to look at
+/// it again.
+///
+/// # Errors
+/// As [`decoded`].
 #[inline]
-pub fn add_broker(kept: &mut String, metadata: &Metadata) {
-    let identity = &metadata.settings.identity;
-    add(kept, names::MSG_REGION, &identity.region_id);
-    add(kept, names::TRACE_ON, super::send::trace_on(metadata));
-    add(kept, names::CLUSTER, &identity.broker_cluster_name);
+pub fn take<'s, 'a: 's>(
+    text: Text<'a>,
+    buffer: &'s mut Vec<u8>,
+    kept: &mut String,
+) -> Result<(Found<'s>, &'s str), Refusal> {
+    if let Some(found) = Found::keep_escaped(text, kept)
+        && !found.wants_detour()
+    {
+        return Ok((found, ""));
+    }
+    let text = decoded(text, buffer)?;
+    Ok((Found::keep(text, kept), text))
 }
 
 /// The properties string without JSON escapes; in `buffer` if it came with some.
@@ -150,6 +181,9 @@ fn millis_of_month(wall_ms: i64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ringmq_protocol::command::Command;
+    use ringmq_protocol::encode::{self, Head};
+    use ringmq_protocol::frame::{self, Spelling};
 
     #[test]
     fn a_month_starts_at_its_first_midnight() {
@@ -174,6 +208,25 @@ mod tests {
         assert_eq!(kept("WAIT\u{1}false\u{2}"), "WAIT:false;");
         assert_eq!(kept("CLUSTER\u{1}c\u{2}POP_CK\u{1}p\u{2}"), "");
         assert_eq!(kept("颜色\u{1}红\u{2}WAIT\u{1}true\u{2}颜\u{1}\u{2}"), "颜色:红;颜:;");
+        for text in [
+            "",
+            "TAGS:a;UNIQ_KEY:u",
+            "WAIT:true;TAGS:a;",
+            "TAGS:a;x:y",
+            "lonely;TAGS:a;",
+            "a:b:c;WAIT:false;",
+            "DELAY:2;",
+        ] {
+            let text = text.replace(':', "\u{1}").replace(';', "\u{2}");
+            let mut frame = Vec::new();
+            let head = Head::request(Spelling::Json, 310, 1);
+            encode::begin(&mut frame, &head).pair("i", &text).finish(0).unwrap();
+            let command = Command::parse(frame::split(&frame).unwrap().unwrap()).unwrap();
+            let (mut buffer, mut once, mut taken) = (Vec::new(), String::new(), String::new());
+            let slow = Found::keep(&text, &mut once);
+            let (found, _) = take(command.ext.get("i").unwrap(), &mut buffer, &mut taken).unwrap();
+            assert_eq!((format!("{found:?}"), taken), (format!("{slow:?}"), once));
+        }
         assert_eq!(Found::of("DELAY\u{1}3\u{2}").delay_level, Some(3));
         assert_eq!(Found::of("DELAY\u{1}-3\u{2}").delay_level, None);
     }

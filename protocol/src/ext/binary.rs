@@ -60,18 +60,16 @@ fn fixed<'a>(reader: &mut Reader<'a>, command: &mut Command<'a>) -> Option<Fixed
 fn entries(header: &[u8], at: usize, ext: &mut Ext<'_>) -> Result<(), CommandError> {
     let mut reader = Reader::new(header);
     reader.take(at).ok_or(CommandError::BinaryTooShort)?;
-    // One look over all of them; the lengths between them are small numbers, so ASCII too, unless a text has 128 bytes and more.
-    let is_ascii = header.is_ascii();
     while !reader.is_empty() {
         let key = reader.counted_i16().ok_or(CommandError::BinaryTooShort)?;
         let key_end = reader.position();
         let value = reader.counted_i32().ok_or(CommandError::BinaryTooShort)?;
         let value_end = reader.position();
-        if !(is_ascii || is_text(key) && is_text(value)) {
+        if !(is_text(key) && is_text(value)) {
             return Err(CommandError::NotUtf8);
         }
-        let key = Span::new(key_end - key.len(), key_end, false);
-        let value = Span::new(value_end - value.len(), value_end, false);
+        let key = Span::new((key_end - key.len()) as u32, key_end as u32, false);
+        let value = Span::new((value_end - value.len()) as u32, value_end as u32, false);
         if !ext.push(key, value) {
             return Err(CommandError::TooManyFields);
         }
@@ -79,7 +77,16 @@ fn entries(header: &[u8], at: usize, ext: &mut Ext<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
+#[inline(always)]
 fn is_text(bytes: &[u8]) -> bool {
+    match bytes {
+        // All keys of a send, and most numbers.
+        [byte] => byte.is_ascii(),
+        _ => is_long_text(bytes),
+    }
+}
+
+fn is_long_text(bytes: &[u8]) -> bool {
     bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
 }
 

@@ -12,7 +12,7 @@
 use super::{Ext, Span};
 use crate::command::{Command, CommandError};
 use crate::language::Language;
-use crate::marks::Marks;
+use crate::seek::{ANY, ASCII, chunk_at, seek};
 use crate::text::{hex4, parse_decimal};
 
 /// How deep a skipped value may nest: one bit per level in a machine word.
@@ -21,21 +21,23 @@ const DEPTH_LIMIT: u32 = 64;
 /// Reads a JSON header into the fixed members and the extension fields of `command`.
 #[inline]
 pub(crate) fn parse<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(), CommandError> {
-    // ASCII, as nearly all headers are, is told in a quarter of the time.
-    if !header.is_ascii() && std::str::from_utf8(header).is_err() {
+    let mut scanner = Scanner { bytes: header, at: 0, is_ascii: true, remark: None, failure: CommandError::NoCode };
+    scanner.header(command).ok_or(scanner.failure)?;
+    // What the scanner passed outside of strings is ASCII; nearly always all of it is. No text was taken from a span so far.
+    if !scanner.is_ascii && std::str::from_utf8(header).is_err() {
         return Err(CommandError::NotUtf8);
     }
-    let mut scanner =
-        Scanner { bytes: header, at: 0, marks: Marks::of(header, [b'"', b'\\']), failure: CommandError::NoCode };
-    scanner.header(command).ok_or(scanner.failure)
+    command.remark = scanner.remark.map(|remark| command.ext.text(remark));
+    Ok(())
 }
 
-/// Reads tokens from left to right; `None` is a failure whose reason is in `failure`. Every quote
-/// passes through [`Scanner::string`], which keeps `marks` in step with `at`.
+/// Reads tokens from left to right; `None` is a failure whose reason is in `failure`.
 struct Scanner<'a> {
     bytes: &'a [u8],
-    at: usize,
-    marks: Marks<'a>,
+    at: u32,
+    /// No string had a byte beyond ASCII so far.
+    is_ascii: bool,
+    remark: Option<Span>,
     failure: CommandError,
 }
 
@@ -55,21 +57,18 @@ impl<'a> Scanner<'a> {
                 b"flag" => command.flag = self.int("flag")?,
                 b"language" => {
                     if let Some(name) = self.string_or_null()? {
-                        let name = command.ext.text(name).as_plain();
-                        command.language = Language::from_name(name.unwrap_or_default());
+                        command.language = Language::from_name(self.bytes.get(name.range()).unwrap_or_default());
                     }
                 }
                 b"opaque" => command.opaque = self.int("opaque")?,
                 b"version" => command.version = self.int("version")?,
-                b"remark" => {
-                    command.remark = self.string_or_null()?.map(|remark| command.ext.text(remark));
-                }
+                b"remark" => self.remark = self.string_or_null()?,
                 _ => self.skip_value()?,
             }
             more = self.next_member(b'}')?;
         }
         self.space();
-        if self.at != self.bytes.len() {
+        if self.at as usize != self.bytes.len() {
             return self.bad("something follows the header object");
         }
         if !code_seen {
@@ -86,13 +85,13 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     fn bad<T>(&mut self, problem: &'static str) -> Option<T> {
-        self.fail(CommandError::Json { problem, at: self.at })
+        self.fail(CommandError::Json { problem, at: self.at as usize })
     }
 
     #[inline(always)]
     fn peek(&self) -> u8 {
         // 0 never starts a token, so it doubles as "the end".
-        self.bytes.get(self.at).copied().unwrap_or(0)
+        self.bytes.get(self.at as usize).copied().unwrap_or(0)
     }
 
     #[inline(always)]
@@ -105,7 +104,7 @@ impl<'a> Scanner<'a> {
     /// Whether these two are next: what stands between two strings when no blanks do, as all clients write it.
     #[inline(always)]
     fn are_next(&self, two: [u8; 2]) -> bool {
-        self.bytes.get(self.at..).and_then(|rest| rest.first_chunk()) == Some(&two)
+        chunk_at(self.bytes, self.at) == Some(&two)
     }
 
     #[inline(always)]
@@ -123,7 +122,7 @@ impl<'a> Scanner<'a> {
     fn closes(&mut self, bracket: u8) -> bool {
         self.space();
         let closes = self.peek() == bracket;
-        self.at += usize::from(closes);
+        self.at += u32::from(closes);
         closes
     }
 
@@ -156,22 +155,15 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn key(&mut self) -> Option<Span> {
         let key = self.string()?;
-        if self.are_next(*b":\"") {
-            self.at += 1;
-        } else {
-            self.colon()?;
-        }
-        Some(key)
-    }
-
-    fn colon(&mut self) -> Option<()> {
-        self.space();
         if self.peek() != b':' {
-            return self.bad("expected a colon");
+            self.space();
+            if self.peek() != b':' {
+                return self.bad("expected a colon");
+            }
         }
         self.at += 1;
         self.space();
-        Some(())
+        Some(key)
     }
 
     /// A string literal; leaves `at` behind its closing quote.
@@ -180,49 +172,59 @@ impl<'a> Scanner<'a> {
         if self.peek() != b'"' {
             return self.bad("expected a string");
         }
-        let start = self.marks.take() + 1;
-        let end = self.marks.take();
-        if self.bytes.get(end) == Some(&b'"') {
+        let start = self.at + 1;
+        let end = seek::<b'"', b'\\', ASCII>(self.bytes, start);
+        if self.bytes.get(end as usize) == Some(&b'"') {
             self.at = end + 1;
             return Some(Span::new(start, end, false));
         }
-        self.escaped_string(start, end)
+        self.special_string(start, end)
     }
 
-    /// The rest of a string literal whose first backslash (or missing end) is at `mark`.
-    fn escaped_string(&mut self, start: usize, mut mark: usize) -> Option<Span> {
+    /// The rest of a string literal whose first backslash or byte beyond ASCII (or missing end) is at `at`.
+    fn special_string(&mut self, start: u32, mut at: u32) -> Option<Span> {
+        let mut escaped = false;
         loop {
-            match self.bytes.get(mark) {
+            match self.bytes.get(at as usize) {
                 Some(b'"') => {
-                    self.at = mark + 1;
-                    return Some(Span::new(start, mark, true));
+                    self.at = at + 1;
+                    return Some(Span::new(start, at, escaped));
                 }
-                Some(_) => self.escape(mark)?,
+                Some(b'\\') => {
+                    escaped = true;
+                    at = self.escape(at)?;
+                }
+                Some(_) => self.is_ascii = false,
                 None => {
-                    self.at = self.bytes.len();
+                    self.at = self.bytes.len() as u32;
                     return self.bad("a string does not end");
                 }
             }
-            mark = self.marks.take();
+            at = if self.is_ascii {
+                seek::<b'"', b'\\', ASCII>(self.bytes, at)
+            } else {
+                seek::<b'"', b'\\', ANY>(self.bytes, at)
+            };
         }
     }
 
-    /// Checks the escape whose backslash is at `at`.
+    /// Checks the escape whose backslash is at `at`; returns where it ends.
     #[inline(always)]
-    fn escape(&mut self, at: usize) -> Option<()> {
-        match self.bytes.get(at + 1) {
-            Some(b'u') if hex4(self.bytes.get(at + 2..at + 6)).is_some() => {}
-            // The escaped character is a mark of its own.
-            Some(b'"' | b'\\') => {
-                self.marks.take();
+    fn escape(&mut self, at: u32) -> Option<u32> {
+        // Control characters first: they are what is escaped in practice.
+        if let Some(&[_, b'u', b'0', b'0', b'0', b'0'..=b'9']) = chunk_at(self.bytes, at) {
+            return Some(at + 6);
+        }
+        match self.bytes.get(at as usize + 1) {
+            Some(b'u') if chunk_at::<4>(self.bytes, at + 2).is_some_and(|digits| hex4(digits).is_some()) => {
+                Some(at + 6)
             }
-            Some(b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Some(at + 2),
             _ => {
                 self.at = at;
-                return self.bad("a backslash starts no JSON escape");
+                self.bad("a backslash starts no JSON escape")
             }
         }
-        Some(())
     }
 
     #[inline]
@@ -237,6 +239,23 @@ impl<'a> Scanner<'a> {
     /// An integer member; also accepted in quotes, as fastjson does.
     #[inline]
     fn int(&mut self, member: &'static str) -> Option<i32> {
+        let start = self.at;
+        let mut value = 0;
+        // So many digits always fit; whatever else there may be is read the slow way.
+        while let digit @ 0..=9 = self.peek().wrapping_sub(b'0')
+            && self.at < start + 9
+        {
+            value = value * 10 + i32::from(digit);
+            self.at += 1;
+        }
+        if self.at > start && matches!(self.peek(), b',' | b'}') {
+            return Some(value);
+        }
+        self.at = start;
+        self.unusual_int(member)
+    }
+
+    fn unusual_int(&mut self, member: &'static str) -> Option<i32> {
         let digits = if self.peek() == b'"' {
             self.string()?.range()
         } else {
@@ -244,7 +263,7 @@ impl<'a> Scanner<'a> {
             while matches!(self.peek(), b'-' | b'0'..=b'9') {
                 self.at += 1;
             }
-            start..self.at
+            start as usize..self.at as usize
         };
         let value = parse_decimal(self.bytes.get(digits).unwrap_or_default());
         match value.map(i32::try_from) {
@@ -261,6 +280,9 @@ impl<'a> Scanner<'a> {
         self.open(b'{', "extFields is not an object")?;
         let mut more = !self.closes(b'}');
         while more {
+            if self.peek() == b'"' {
+                self.usual_fields(ext)?;
+            }
             let key = self.key()?;
             let value = match self.peek() {
                 b'"' => Some(self.string()?),
@@ -274,6 +296,30 @@ impl<'a> Scanner<'a> {
             more = self.next_member(b'}')?;
         }
         Some(())
+    }
+
+    /// The fields from here on that are written as all clients do: two strings in a row, nothing escaped in them, nothing but ASCII
+    /// and no blanks around them. Stops at the first that is not, and at the last one.
+    #[inline]
+    fn usual_fields(&mut self, ext: &mut Ext<'_>) -> Option<()> {
+        while let Some(key_end) = self.usual_string(self.at, *b"\":\"")
+            && let Some(value_end) = self.usual_string(key_end + 2, *b"\",\"")
+        {
+            let (key, value) = (Span::new(self.at + 1, key_end, false), Span::new(key_end + 3, value_end, false));
+            if !ext.push(key, value) {
+                return self.fail(CommandError::TooManyFields);
+            }
+            self.at = value_end + 2;
+        }
+        Some(())
+    }
+
+    /// Where the string whose opening quote is at `quote` ends, if nothing in it is special and its closing quote and what follows
+    /// are `end`.
+    #[inline(always)]
+    fn usual_string(&self, quote: u32, end: [u8; 3]) -> Option<u32> {
+        let at = seek::<b'"', b'\\', ASCII>(self.bytes, quote + 1);
+        (chunk_at(self.bytes, at) == Some(&end)).then_some(at)
     }
 
     /// A value of extFields that is no string: a number or boolean counts as its text; null and nested
@@ -290,10 +336,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn word(&mut self, word: &'static [u8]) -> Option<()> {
-        if !self.bytes[self.at..].starts_with(word) {
+        if !self.bytes[self.at as usize..].starts_with(word) {
             return self.bad("expected a JSON value");
         }
-        self.at += word.len();
+        self.at += word.len() as u32;
         Some(())
     }
 

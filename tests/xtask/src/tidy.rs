@@ -14,7 +14,7 @@ const EMPTY_WORDS: [&str; 8] = ["Manager", "Processor", "Helper", "Util", "Utils
 /// The only files that may hold `unsafe`; each block there carries its argument, in a SAFETY comment above it.
 const UNSAFE_FILES: [&str; 11] = [
     "protocol/src/ext.rs",
-    "protocol/src/marks.rs",
+    "protocol/src/seek.rs",
     "shards/src/boot/heap.rs",
     "shards/src/boot/memory.rs",
     "shards/src/clock.rs",
