@@ -124,6 +124,11 @@ pub const CHECKPOINT_BYTES: u64 = 64 * 1024 * 1024;
 /// and one with few does not let a fast sender get far ahead of the last one.
 pub const CHECKPOINT_REST_TIMES: u32 = 10;
 
+/// Log written since the last checkpoint at which the next one is pressing, and the multiple then: with this much of each of two
+/// shards to replay, and as much again while the checkpoint is made, a start is still ready within a second.
+pub const CHECKPOINT_BYTES_FAR: u64 = 128 * 1024 * 1024;
+pub const CHECKPOINT_REST_TIMES_FAR: u32 = 3;
+
 /// Topics and queues looked at in one step of a checkpoint: some tenths of a millisecond.
 pub const CHECKPOINT_STEP: usize = 4096;
 

@@ -13,7 +13,7 @@ use ringmq_core::boot::Capture;
 use ringmq_core::event::DiskError;
 use ringmq_core::shard::Shard;
 use ringmq_core::store::index_file::IndexBuild;
-use ringmq_core::store::{Checkpoint, Position, Sealed, SegmentBase};
+use ringmq_core::store::{Checkpoint, Layout, Position, Sealed, SegmentBase};
 
 use super::Disk;
 use super::replace::{self, Replacing};
@@ -33,6 +33,9 @@ pub struct Upkeep {
     /// Full segments whose index is to be written, in order.
     sealed: RefCell<VecDeque<Sealed>>,
     indexing: Cell<bool>,
+    /// Full segments that have their index and beside it, still, that of their beginning: until a checkpoint covers them a start
+    /// reads from there on, not from where they begin.
+    begun: RefCell<Vec<SegmentBase>>,
     /// An index could not be written: not again before this, monotonic microseconds.
     index_after_us: Cell<u64>,
     /// An index is being made again, and not before when the next one is.
@@ -44,8 +47,8 @@ pub struct Upkeep {
     next_checkpoint: Cell<u64>,
     /// End of the log at the last checkpoint, and when that was; `None` before the first look.
     last: Cell<Option<(u64, u64)>>,
-    /// What makes a checkpoint due that the log grew does so no earlier, monotonic microseconds.
-    rests_until_us: Cell<u64>,
+    /// When the last one and what belongs to it was written, monotonic microseconds, and how long that took.
+    rests: Cell<(u64, Duration)>,
     /// A checkpoint is being taken, a step at a time.
     taking: Cell<bool>,
     /// One that waits until all it tells of is durable.
@@ -61,13 +64,14 @@ impl Upkeep {
         Upkeep {
             sealed: RefCell::new(VecDeque::new()),
             indexing: Cell::new(false),
+            begun: RefCell::new(Vec::new()),
             index_after_us: Cell::new(0),
             repairing: Cell::new(false),
             repair_after_us: Cell::new(0),
             repaired: Cell::new(None),
             next_checkpoint: Cell::new(next_checkpoint),
             last: Cell::new(None),
-            rests_until_us: Cell::new(0),
+            rests: Cell::new((0, Duration::ZERO)),
             taking: Cell::new(false),
             captured: RefCell::new(None),
             writing: Cell::new(false),
@@ -75,18 +79,30 @@ impl Upkeep {
         }
     }
 
+    /// Takes the segments of which the beginnings' indexes are not needed any more, as a checkpoint says it covers this much.
+    fn outgrown(&self, layout: &Layout, covered: Position) -> Vec<SegmentBase> {
+        self.begun.borrow_mut().extract_if(.., |base| layout.end_of(*base) <= covered.0).collect()
+    }
+
     /// A checkpoint and what belongs to it are written.
     fn rest(&self, now_us: u64) {
         let begun_us = self.last.get().map_or(now_us, |(_, begun_us)| begun_us);
         let took = Duration::from_micros(now_us.saturating_sub(begun_us));
-        self.rests_until_us.set(now_us + rest_after(took).as_micros() as u64);
+        self.rests.set((now_us, took));
+    }
+
+    /// Whether a checkpoint is due because the log grew by `grown` since the last one.
+    fn is_due(&self, grown: u64, now_us: u64) -> bool {
+        let (since_us, took) = self.rests.get();
+        grown >= limits::CHECKPOINT_BYTES && now_us >= since_us + rest_after(took, grown).as_micros() as u64
     }
 }
 
-/// How long no checkpoint is taken after one that took this long.
-fn rest_after(took: Duration) -> Duration {
-    let rest = took.saturating_mul(limits::CHECKPOINT_REST_TIMES);
-    rest.clamp(limits::CHECKPOINT_REST_LEAST, limits::CHECKPOINT_REST_MOST)
+/// How long no checkpoint is taken after one that took this long, when the log has grown by `grown` since.
+fn rest_after(took: Duration, grown: u64) -> Duration {
+    let is_far = grown >= limits::CHECKPOINT_BYTES_FAR;
+    let times = if is_far { limits::CHECKPOINT_REST_TIMES_FAR } else { limits::CHECKPOINT_REST_TIMES };
+    took.saturating_mul(times).clamp(limits::CHECKPOINT_REST_LEAST, limits::CHECKPOINT_REST_MOST)
 }
 
 impl Disk {
@@ -115,9 +131,7 @@ impl Disk {
                 break;
             }
             self.upkeep.sealed.borrow_mut().pop_front();
-            // The index of its beginning, if there is one, is not needed any more.
-            let partial = self.directory.join(sealed.base().partial_name());
-            let _ = glommio::executor().spawn_blocking(move || std::fs::remove_file(partial)).await;
+            self.upkeep.begun.borrow_mut().push(sealed.base());
         }
         self.upkeep.indexing.set(false);
     }
@@ -191,8 +205,7 @@ impl Disk {
         let mut captured = captured.borrow_mut();
         let grown = shard.log.appended().0 - last_end;
         let rested = |rest: Duration| now_us - last_us >= rest.as_micros() as u64;
-        let is_due = grown >= limits::CHECKPOINT_BYTES && now_us >= self.upkeep.rests_until_us.get()
-            || shard.log.wants_checkpoint() && rested(limits::RELEASE_REST);
+        let is_due = self.upkeep.is_due(grown, now_us) || shard.log.wants_checkpoint() && rested(limits::RELEASE_REST);
         if is_due && !taking.get() && captured.is_none() && !writing.get() && shard.log.fault().is_none() {
             last.set(Some((shard.log.appended().0, now_us)));
             taking.set(true);
@@ -212,6 +225,7 @@ impl Disk {
                 {
                     hosted.shard.apply(|shard| shard.log.checkpointed(covered, start));
                     driver.turn.nudge();
+                    disk.remove_begun(covered).await;
                 }
                 if let (Some(partial), Some((_, hosted))) = (partial, disk.owner()) {
                     disk.write_index(&hosted, partial).await;
@@ -234,6 +248,18 @@ impl Disk {
             turn::give_way().await;
         }
         self.upkeep.taking.set(false);
+    }
+
+    /// Removes the indexes of the beginnings of segments that lie below `covered` as a whole. One that stays behind, because the
+    /// process ended before, goes with its segment.
+    async fn remove_begun(&self, covered: Position) {
+        let outgrown = self.upkeep.outgrown(&self.layout, covered);
+        let names: Vec<String> = outgrown.into_iter().map(SegmentBase::partial_name).collect();
+        if !names.is_empty() {
+            let directory = self.directory.clone();
+            let remove = move || names.iter().for_each(|name| drop(std::fs::remove_file(directory.join(name))));
+            glommio::executor().spawn_blocking(remove).await;
+        }
     }
 
     /// Sequence number for a checkpoint; each is given out once.
@@ -284,11 +310,24 @@ impl Disk {
 
 #[cfg(test)]
 mod tests {
+    use ringmq_core::event::ShardId;
+
     use super::*;
 
     #[test]
     fn the_rest_is_a_share_of_the_work() {
-        let rests = [0, 30, 70, 900].map(|ms| rest_after(Duration::from_millis(ms)).as_millis());
-        assert_eq!(rests, [200, 300, 700, 5_000]);
+        let rests = |grown| [0, 30, 70, 900].map(|ms| rest_after(Duration::from_millis(ms), grown).as_millis());
+        assert_eq!(rests(limits::CHECKPOINT_BYTES), [200, 300, 700, 5_000]);
+        assert_eq!(rests(limits::CHECKPOINT_BYTES_FAR), [200, 200, 210, 2_700]);
+    }
+    #[test]
+    fn the_index_of_a_beginning_stays_until_a_checkpoint_covers_its_segment() {
+        let layout = Layout::new(ShardId(0), 1 << 20).expect("a size that is allowed");
+        let upkeep = Upkeep::new(0);
+        upkeep.begun.borrow_mut().extend([SegmentBase(0), SegmentBase(1 << 20)]);
+        let outgrown = |covered| upkeep.outgrown(&layout, Position(covered));
+        assert_eq!(outgrown((1 << 20) - 1), []);
+        assert_eq!(outgrown((2 << 20) - 1), [SegmentBase(0)]);
+        assert_eq!(outgrown(2 << 20), [SegmentBase(1 << 20)]);
     }
 }

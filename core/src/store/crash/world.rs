@@ -299,7 +299,6 @@ impl World {
             let build = self.build.take().expect("just stepped");
             let base = build.base().0;
             assert_eq!(build.file_name(), build.base().index_name());
-            self.disk.partials.remove(&base);
             let mut finished = build.finish().expect("it is for a full segment");
             self.written_indexes.insert(base, finished.bytes.clone());
             self.disk.indexes.insert(base, std::mem::take(&mut finished.bytes));
