@@ -428,7 +428,8 @@ impl Waiter {
         if !cache.keeps(at) {
             return Ok(Cut::Failed(GONE));
         }
-        let known = if len == 0 { HEAD } else { len };
+        // What names it may not be true: below, its own size is compared.
+        let known = len.max(HEAD);
         if at.0 + u64::from(known) > log.durable().0 {
             return Ok(Cut::Nothing);
         }

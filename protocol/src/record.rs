@@ -64,6 +64,9 @@ pub const TOPIC_V1_LIMIT: usize = i8::MAX as usize;
 /// The longest topic at all.
 pub const TOPIC_LIMIT: usize = crate::names::SPECIAL_TOPIC_LIMIT;
 
+/// The smallest record, one with no topic, body and properties: the fixed overhead of an IPv4 V1 record (protocol.md 4.1).
+pub const RECORD_LEAST: usize = body_len_at(0) + 4 + 1 + 2;
+
 /// The largest record: it must fit in an answer with room for the header.
 pub const RECORD_LIMIT: usize = FRAME_LIMIT - 64 * 1024;
 
@@ -127,8 +130,7 @@ pub const fn body_len_at(sys_flag: i32) -> usize {
     reconsume_times_at(sys_flag) + 4 + 8
 }
 
-// The fixed overhead of an IPv4 V1 record is 91 bytes (protocol.md 4.1).
-const _: () = assert!(body_len_at(0) + 4 + 1 + 2 == 91);
+const _: () = assert!(RECORD_LEAST == 91);
 
 /// Why bytes are not a record, or a message cannot become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

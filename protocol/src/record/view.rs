@@ -1,6 +1,6 @@
 //! Reading records: a checked view, an iterator over concatenated records, and patching in place.
 
-use super::{MAGIC_V1, MAGIC_V2, RECORD_LIMIT};
+use super::{MAGIC_V1, MAGIC_V2, RECORD_LEAST, RECORD_LIMIT};
 use super::{
     RecordError, RecordVersion, TOPIC_LIMIT, at, body_crc, body_len_at, reconsume_times_at, store_host_at,
     store_timestamp_at,
@@ -170,9 +170,8 @@ pub fn peek_size(bytes: &[u8]) -> Result<usize, RecordError> {
         return Err(RecordError::Truncated);
     };
     let found = i32::from_be_bytes(*word);
-    // 91 bytes, the IPv4 V1 overhead, is the smallest a record can be.
     match usize::try_from(found) {
-        Ok(size) if (91..=RECORD_LIMIT).contains(&size) => Ok(size),
+        Ok(size) if (RECORD_LEAST..=RECORD_LIMIT).contains(&size) => Ok(size),
         _ => Err(RecordError::Size { found }),
     }
 }

@@ -228,7 +228,7 @@ impl IndexBuild {
             self.out.put(&Head { first, count, span_ms, first_ms, before }.encode());
             self.units += HEAD_UNITS + count;
             self.rows += 1;
-            let last_ms = queue.store_ms(first + u64::from(count) - 1).expect("it was just read");
+            let last_ms = queue.last_ms_below(self.covers).expect("it was just read");
             let (earliest, latest) = self.times.unwrap_or((first_ms, last_ms));
             self.times = Some((earliest.min(first_ms), latest.max(last_ms)));
             self.run = Some(sealed);
@@ -258,7 +258,8 @@ impl IndexBuild {
         let (first, _, first_ms) =
             queue.entries_between(self.base.0, self.covers).next().expect("it was seen to have one");
         let count = queue.count_between(self.base.0, self.covers) as u32;
-        let last_ms = queue.store_ms(first + u64::from(count) - 1).expect("entries up to there are resident");
+        // Also of messages that are not shown any more: an index tells of all its segment has.
+        let last_ms = queue.last_ms_below(self.covers).expect("it was seen to have one");
         // A segment that took longer than 49 days to fill: the times beyond are told too early, never out of order.
         let span_ms = u32::try_from(last_ms - first_ms).unwrap_or(u32::MAX);
         let run = RunRef { base: self.base, unit, first, count, first_ms };

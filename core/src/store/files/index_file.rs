@@ -14,7 +14,7 @@ use crate::store::index::key_index::{KeyIndex, SegmentKeys};
 use crate::store::index::lives::Life;
 use crate::store::index::queue_table::QueueTable;
 use crate::store::index::runs::{HEAD_UNITS, Head, RunRef};
-use crate::store::limits::{KEY_RUN, RECORD_MAX, TOPIC_NAME_MAX};
+use crate::store::limits::{KEY_RUN, TOPIC_NAME_MAX};
 use crate::store::range::{RangeOf, ReadRange};
 use crate::store::segment::{Layout, SegmentBase};
 
@@ -340,8 +340,7 @@ impl IndexFile {
             let slot = queues.open(row.topic, row.queue);
             let state = &mut queues[slot];
             for (offset, entry, ms) in self.entries(&row)? {
-                let size = u64::from(entry.size);
-                if entry.position.0 + size > self.header.covers || size > RECORD_MAX {
+                if !entry.is_possible(self.header.covers) {
                     return None;
                 }
                 state.push_at(offset, entry, ms).ok()?;

@@ -1,6 +1,7 @@
 //! Indexes as they are written, looked at, damaged and made again.
 
 use proptest::prelude::*;
+use ringmq_protocol::record::RECORD_LEAST;
 
 use super::index_build::IndexBuild;
 use super::index_file::IndexFile;
@@ -39,12 +40,14 @@ fn sent(picks: &[(u8, u8, u8)]) -> Vec<Sent> {
     let step = (SEGMENTS * SEGMENT_MIN - 1000) / picks.len() as u64;
     let (mut ms, mut next) = (1_000_000, std::collections::BTreeMap::<u8, u64>::new());
     let message = |(n, (queue, wait, key)): (usize, &(u8, u8, u8))| {
-        let position = Position(40 + n as u64 * step);
+        let at = 40 + n as u64 * step;
+        // A record ends within its segment.
+        let position = Position(at - at % SEGMENT_MIN + (at % SEGMENT_MIN).min(SEGMENT_MIN - RECORD_LEAST as u64));
         let (queue, at) = (queue % 5, next.entry(queue % 5).or_default());
         let offset = *at;
         *at += 1;
         ms += i64::from(wait / 64);
-        let entry = Entry { position, size: 1, tag_hash: n as i32 };
+        let entry = Entry { position, size: RECORD_LEAST as u32, tag_hash: n as i32 };
         let key = u64::from(*key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Sent { topic: ["a", "b"][usize::from(queue) % 2], queue: queue.into(), offset, entry, ms, key }
     };
@@ -59,6 +62,11 @@ struct Stored {
 }
 
 fn store(sent: &[Sent], full: u64) -> Stored {
+    store_after(sent, full, |_| ())
+}
+
+/// Something is done to the queues before the indexes are made.
+fn store_after(sent: &[Sent], full: u64, then: impl FnOnce(&mut QueueTable)) -> Stored {
     let (mut queues, mut keys) = (QueueTable::new(), KeyIndex::new(layout()));
     queues.set_page_limit(0);
     for message in sent {
@@ -67,6 +75,7 @@ fn store(sent: &[Sent], full: u64) -> Stored {
         queues[slot].show(message.offset + 1);
         keys.add(message.key, message.entry.position, message.ms);
     }
+    then(&mut queues);
     let mut files = Vec::new();
     for number in 0..full {
         let mut build = IndexBuild::new(&layout(), sealed(number));
@@ -100,6 +109,16 @@ impl Stored {
 
 fn picks() -> impl Strategy<Value = Vec<(u8, u8, u8)>> {
     proptest::collection::vec((any::<u8>(), any::<u8>(), 0u8..40), 1..3_000)
+}
+
+#[test]
+fn an_index_tells_of_what_is_not_shown_any_more() {
+    let sent = sent(&[(0, 0, 0); 300]);
+    let cut = |queues: &mut QueueTable| {
+        let slot = queues.open("a", 0);
+        queues[slot].recall(u64::MAX, 0);
+    };
+    assert_eq!(store_after(&sent, SEGMENTS, cut).files, store(&sent, SEGMENTS).files);
 }
 
 proptest! {
@@ -193,7 +212,7 @@ fn what_is_missed_is_said_once() {
 
 #[test]
 fn who_reads_in_order_misses_only_the_first_page() {
-    let sent = sent(&(0..20_000u32).map(|n| (0, 1, (n % 40) as u8)).collect::<Vec<_>>());
+    let sent = sent(&(0..3_500u32).map(|n| (0, 1, (n % 40) as u8)).collect::<Vec<_>>());
     let mut stored = store(&sent, SEGMENTS);
     stored.queues.set_page_limit(64);
     let slot = stored.queues.find("a", 0).expect("it was opened");
@@ -221,7 +240,7 @@ fn who_reads_in_order_misses_only_the_first_page() {
 
 #[test]
 fn memory_is_bounded_by_pages_and_queues() {
-    let sent = sent(&(0..20_000u32).map(|n| ((n % 5) as u8, 100, (n % 40) as u8)).collect::<Vec<_>>());
+    let sent = sent(&(0..3_500u32).map(|n| ((n % 5) as u8, 100, (n % 40) as u8)).collect::<Vec<_>>());
     let mut stored = store(&sent, SEGMENTS);
     let slot = stored.queues.find("a", 0).expect("it was opened");
     for offset in 0..4_000 {

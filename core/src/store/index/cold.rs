@@ -288,7 +288,7 @@ impl QueueTable {
     /// Whether an index on disk may say this: indexes tell of records below [`QueueTable::indexed_to`].
     #[inline]
     fn is_possible(&self, entry: &Entry) -> bool {
-        entry.size > 0 && entry.position.0 + u64::from(entry.size) <= self.indexed_to()
+        entry.is_possible(self.indexed_to())
     }
 
     /// An entry of a run, by its number there, and its store time.

@@ -10,6 +10,7 @@ use crate::store::index::runs::RunRef;
 use crate::store::limits::RECORD_MAX;
 use crate::store::segment::SegmentBase;
 use ringmq_protocol::offset::Position;
+use ringmq_protocol::record::RECORD_LEAST;
 
 /// What a consumer needs to find one message, and the broker to decide whether he wants it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,14 @@ impl Entry {
     #[inline]
     pub fn end(&self) -> Position {
         Position(self.position.0 + u64::from(self.size))
+    }
+
+    /// Whether it can be of a message that ends at or below `below`: a file that says otherwise is not what was written,
+    /// right checksums or not.
+    #[inline]
+    pub fn is_possible(&self, below: u64) -> bool {
+        let size = u64::from(self.size);
+        (RECORD_LEAST as u64..=RECORD_MAX).contains(&size) && self.end().0 <= below
     }
 }
 
@@ -291,6 +300,14 @@ impl ConsumeQueue {
     pub fn store_ms(&self, offset: u64) -> Option<i64> {
         let (_, page) = self.page_of(offset)?;
         Some(page.ms((offset - page.first) as usize))
+    }
+
+    /// Store time of the last entry whose position lies below `to`, shown or not.
+    pub(crate) fn last_ms_below(&self, to: u64) -> Option<i64> {
+        let begun = self.resident.pages_until(self.max, |page| page.entries[0].position() < to);
+        let page = self.resident.page(begun.checked_sub(1)?, self.max)?;
+        let within = page.entries.partition_point(|entry| entry.position() < to);
+        Some(page.ms(within - 1))
     }
 
     /// Resident entries of the visible messages from `from` on, at most `count`; empty if `from` is not between the first of
