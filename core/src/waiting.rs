@@ -71,7 +71,12 @@ impl Waiting {
         assert_eq!(end, out.bytes.len(), "only the frame encoded last can be held back");
         self.bytes.extend_from_slice(&out.bytes[start..end]);
         out.bytes.truncate(start);
-        self.push(Entry { until, shows: None, to: Some(to), len: (end - start) as u32 });
+        let len = (end - start) as u32;
+        match self.entries.back_mut() {
+            // The message that is answered: one entry does for both.
+            Some(hidden) if hidden.until == until && hidden.to.is_none() => (hidden.to, hidden.len) = (Some(to), len),
+            _ => self.push(Entry { until, shows: None, to: Some(to), len }),
+        }
     }
 
     fn push(&mut self, entry: Entry) {
@@ -99,7 +104,13 @@ impl Waiting {
                 *released += entry.len as usize;
             }
         }
-        out.bytes.extend_from_slice(&bytes[copied_from..*released]);
+        if out.bytes.is_empty() && copied_from == 0 && *released == bytes.len() {
+            // All of them, and nothing else goes out: they need not be copied.
+            std::mem::swap(bytes, &mut out.bytes);
+            *released = 0;
+        } else {
+            out.bytes.extend_from_slice(&bytes[copied_from..*released]);
+        }
         debug_assert_eq!(out.bytes.len(), at);
         self.compact();
     }
@@ -179,6 +190,25 @@ mod tests {
         let mut shown = Vec::new();
         waiting.release(Position(15), &mut Effects::default(), |shows| shown.push(shows.below));
         assert_eq!(shown, [1]);
+    }
+
+    #[test]
+    fn a_message_and_its_answer_wait_in_one_entry() {
+        let slot = QueueTable::new().open("T", 0);
+        let mut waiting = Waiting::default();
+        for n in 1..=3 {
+            waiting.hide(Position(n * 10), Shows { slot, below: n });
+            hold(&mut waiting, n * 10, n as i32);
+        }
+        assert_eq!(waiting.len(), 3);
+        // A second answer at the same position waits by itself.
+        hold(&mut waiting, 30, 4);
+        assert_eq!(waiting.len(), 4);
+        let (mut out, mut shown) = (Effects::default(), Vec::new());
+        let _ = out.done(&to(9));
+        waiting.release(Position(20), &mut out, |shows| shown.push(shows.below));
+        assert_eq!((shown, out.sends.len()), (vec![1, 2], 3));
+        assert_eq!(released(&mut waiting, 30), [3, 4]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::command::{Command, ONEWAY_FLAG, OUR_VERSION, RESPONSE_FLAG};
 use crate::frame::{FRAME_LIMIT, PREFIX_LEN, Spelling};
 use crate::header::{FieldSink, Header};
 use crate::language::Language;
+use crate::seek::{PRINTABLE, seek};
 use crate::text::Text;
 use std::fmt;
 
@@ -211,7 +212,10 @@ impl<'o> Encoder<'o> {
                 self.out.extend_from_slice(b"\":\"");
                 self.json_value(value);
             }
-            Spelling::Binary => self.binary_text(key, value),
+            Spelling::Binary => {
+                self.binary_key(key);
+                self.binary_value(value);
+            }
         }
     }
 
@@ -306,7 +310,10 @@ impl<'o> Encoder<'o> {
 
     #[inline(always)]
     fn json_key(&mut self, key: &'static str) {
-        debug_assert!(is_clean(key.as_bytes(), [b'"', b'\\']), "the name of a field has to be escaped: {key}");
+        debug_assert!(
+            clean_len(key.as_bytes(), [b'"', b'\\']) == key.len(),
+            "the name of a field has to be escaped: {key}"
+        );
         self.json_comma();
         self.out.extend_from_slice(key.as_bytes());
         self.out.extend_from_slice(b"\":\"");
@@ -318,7 +325,7 @@ impl<'o> Encoder<'o> {
         self.out.push(b'"');
     }
 
-    #[inline]
+    #[inline(always)]
     fn binary_key(&mut self, key: &str) {
         // No key of ours is long; a longer one would be cut by the int16 and is cut here instead.
         let key = &key.as_bytes()[..key.len().min(i16::MAX as usize)];
@@ -327,11 +334,9 @@ impl<'o> Encoder<'o> {
     }
 
     #[inline]
-    fn binary_text(&mut self, key: &str, value: Text<'_>) {
-        self.binary_key(key);
+    fn binary_value(&mut self, value: Text<'_>) {
         if let Some(plain) = value.as_plain() {
-            self.out.extend_from_slice(&(plain.len() as u32).to_be_bytes());
-            return self.out.extend_from_slice(plain.as_bytes());
+            return self.binary_ascii(plain);
         }
         let at = self.out.len();
         self.out.extend_from_slice(&[0; 4]);
@@ -341,40 +346,54 @@ impl<'o> Encoder<'o> {
     }
 
     #[inline]
+    fn json_ascii(&mut self, value: &str) {
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+    }
+
+    #[inline]
+    fn binary_ascii(&mut self, value: &str) {
+        self.out.extend_from_slice(&(value.len() as u32).to_be_bytes());
+        self.out.extend_from_slice(value.as_bytes());
+    }
+
+    #[inline(always)]
     fn ascii(&mut self, key: &'static str, value: &str) {
         match self.spelling {
             Spelling::Json => {
                 self.json_key(key);
-                self.out.extend_from_slice(value.as_bytes());
-                self.out.push(b'"');
+                self.json_ascii(value);
             }
             Spelling::Binary => {
                 self.binary_key(key);
-                self.out.extend_from_slice(&(value.len() as u32).to_be_bytes());
-                self.out.extend_from_slice(value.as_bytes());
+                self.binary_ascii(value);
             }
         }
     }
 }
 
+/// Keys are written in place, wherever a header is written: with their length known each is a store or two.
 impl FieldSink for Encoder<'_> {
-    #[inline]
+    #[inline(always)]
     fn text(&mut self, key: &'static str, value: Text<'_>) {
         match self.spelling {
             Spelling::Json => {
                 self.json_key(key);
                 self.json_value(value);
             }
-            Spelling::Binary => self.binary_text(key, value),
+            Spelling::Binary => {
+                self.binary_key(key);
+                self.binary_value(value);
+            }
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn int(&mut self, key: &'static str, value: i64) {
         self.ascii(key, itoa::Buffer::new().format(value));
     }
 
-    #[inline]
+    #[inline(always)]
     fn boolean(&mut self, key: &'static str, value: bool) {
         self.ascii(key, if value { "true" } else { "false" });
     }
@@ -390,11 +409,11 @@ fn put_decimal(out: &mut Vec<u8>, value: i64) {
 pub(crate) fn put_json_text(out: &mut Vec<u8>, text: Text<'_>) {
     let (raw, escaped) = text.raw();
     let mut rest = raw.as_bytes();
-    // In already escaped text quotes only occur behind their backslash.
-    let literal = if escaped { [0; 2] } else { [b'"', b'\\'] };
-    if is_clean(rest, literal) {
+    if !escaped && seek::<b'"', b'\\', PRINTABLE>(rest, 0) as usize == rest.len() {
         return out.extend_from_slice(rest);
     }
+    // In already escaped text quotes only occur behind their backslash.
+    let literal = if escaped { [0; 2] } else { [b'"', b'\\'] };
     loop {
         let run = clean_len(rest, literal);
         out.extend_from_slice(&rest[..run]);
@@ -414,26 +433,6 @@ fn unclean(word: u64, others: [u8; 2]) -> u64 {
     let one = below(word ^ (ONES * u64::from(others[0])), 1);
     let other = below(word ^ (ONES * u64::from(others[1])), 1);
     (below(word, 0x20) | one | other) & HIGHS
-}
-
-/// Whether no byte needs an escape. The last eight are looked at as a whole, most of them for the second time.
-#[inline]
-fn is_clean(bytes: &[u8], others: [u8; 2]) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else {
-        return bytes.iter().all(|byte| *byte >= 0x20 && !others.contains(byte));
-    };
-    let (lanes, rest) = bytes.as_chunks::<16>();
-    // Written so that it becomes a few vector instructions a lane.
-    let lane = |lane: &[u8; 16]| {
-        lane.iter().fold(0, |bad, byte| {
-            bad | u8::from(*byte < 0x20) | u8::from(*byte == others[0]) | u8::from(*byte == others[1])
-        })
-    };
-    if lanes.iter().fold(0, |bad, bytes| bad | lane(bytes)) != 0 {
-        return false;
-    }
-    let first = rest.first_chunk().map_or(0, |first| unclean(u64::from_le_bytes(*first), others));
-    rest.is_empty() || first | unclean(u64::from_le_bytes(*last), others) == 0
 }
 
 /// How many bytes at the front need no escape: they are neither control characters nor one of the two

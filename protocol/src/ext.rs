@@ -39,6 +39,9 @@ impl Span {
         Span { at, len: if escaped { len | ESCAPED } else { len } }
     }
 
+    /// Where no header has anything: it is shorter than 2^24 bytes.
+    const NOWHERE: Span = Span { at: u32::MAX, len: 0 };
+
     /// The bytes of the header it covers.
     #[inline(always)]
     fn range(self) -> std::ops::Range<usize> {
@@ -85,15 +88,19 @@ impl<'a> Ext<'a> {
     /// header, which the parsers rule out.
     #[inline]
     pub(crate) fn text(&self, span: Span) -> Text<'a> {
-        let Some(bytes) = self.header.get(span.range()) else {
-            return Text::EMPTY;
-        };
+        self.located(span).unwrap_or(Text::EMPTY)
+    }
+
+    /// The same; `None` if the span is not a part of the header, as for a field that [`Ext::locate`] did not find.
+    #[inline(always)]
+    pub(crate) fn located(&self, span: Span) -> Option<Text<'a>> {
+        let bytes = self.header.get(span.range())?;
         // SAFETY: every span was made by `json` or `binary`. `json` cuts only at ASCII quotes or around ASCII
         // tokens, and before it asks for a text or returns the command it has validated the header as UTF-8
         // unless all of it is ASCII; `binary` validates each key and value by itself. A command that either
         // finds fault with is dropped unread. The header is borrowed immutably since then.
         let raw = unsafe { std::str::from_utf8_unchecked(bytes) };
-        Text::checked(raw, span.len & ESCAPED != 0)
+        Some(Text::checked(raw, span.len & ESCAPED != 0))
     }
 
     /// How many entries there are, repeated keys counted each time.
@@ -114,31 +121,33 @@ impl<'a> Ext<'a> {
     /// For each field of a header where its value is, for [`Ext::located`]. Of a repeated key the last
     /// one counts.
     #[inline]
-    pub(crate) fn locate<const FIELDS: usize>(&self, table: &KeyTable) -> [u8; FIELDS] {
-        let mut found = [0; FIELDS];
-        for (index, entry) in self.entries.iter().enumerate() {
-            let key = self.text(entry.key);
-            let field = match key.as_plain() {
-                Some(key) => table.find(key),
-                None => self.find_escaped(key, table),
+    pub(crate) fn locate<const FIELDS: usize>(&self, table: &KeyTable) -> [Span; FIELDS] {
+        let mut found = [Span::NOWHERE; FIELDS];
+        for entry in &self.entries {
+            // All names of a send are one letter; an escaped one has a longer length.
+            let field = match self.header.get(entry.key.at as usize) {
+                Some(letter) if entry.key.len == 1 => table.find_letter(*letter),
+                _ => self.find_name(entry.key, table),
             };
             if let Some(place) = field.and_then(|field| found.get_mut(field)) {
-                *place = index as u8 + 1;
+                *place = entry.value;
             }
         }
         found
     }
 
+    #[inline(always)]
+    fn find_name(&self, key: Span, table: &KeyTable) -> Option<usize> {
+        let key = self.text(key);
+        match key.as_plain() {
+            Some(key) => table.find(key),
+            None => self.find_escaped(key, table),
+        }
+    }
+
     #[cold]
     fn find_escaped(&self, key: Text<'a>, table: &KeyTable) -> Option<usize> {
         table.find(key.decode_in(&mut [0; ESCAPED_KEY_LIMIT])?)
-    }
-
-    /// The value that [`Ext::locate`] found for a field.
-    #[inline(always)]
-    pub(crate) fn located(&self, place: u8) -> Option<Text<'a>> {
-        let entry = self.entries.get(usize::from(place).wrapping_sub(1))?;
-        Some(self.text(entry.value))
     }
 
     /// The value of one key. For a whole header use `Header::decode`, which walks the list once.

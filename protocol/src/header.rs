@@ -251,7 +251,7 @@ macro_rules! header {
                     $(($alias, At::$field as u8),)*
                 )*];
                 static TABLE: $crate::key_table::KeyTable = $crate::key_table::KeyTable::of(ROWS);
-                let found: [u8; At::Count as usize] = ext.locate(&TABLE);
+                let found: [_; At::Count as usize] = ext.locate(&TABLE);
                 Ok(Self {
                     $($field: {
                         let value = ext.located(found[At::$field as usize]);

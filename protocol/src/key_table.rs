@@ -64,11 +64,17 @@ impl KeyTable {
         }
     }
 
+    /// The field whose name is this one letter.
+    #[inline(always)]
+    pub fn find_letter(&self, letter: u8) -> Option<usize> {
+        usize::from(self.letters[usize::from(letter)]).checked_sub(1)
+    }
+
     /// The field with this name.
     #[inline(always)]
     pub fn find(&self, key: &str) -> Option<usize> {
         if let [letter] = key.as_bytes() {
-            return usize::from(self.letters[usize::from(*letter)]).checked_sub(1);
+            return self.find_letter(*letter);
         }
         let (word, tail) = words(key.as_bytes());
         let index = self.places[hash(word, tail, self.seed)].wrapping_sub(1);

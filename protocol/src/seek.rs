@@ -25,13 +25,14 @@ pub(crate) fn chunk_at<const N: usize>(bytes: &[u8], at: u32) -> Option<&[u8; N]
 /// The first place from `at` on whose byte is `A` or `B` or, as a signed number, less than `BELOW`; the length if there is none.
 /// `bytes` are part of a frame, so less than 4 GiB.
 #[inline(always)]
-pub(crate) fn seek<const A: u8, const B: u8, const BELOW: i8>(bytes: &[u8], at: u32) -> u32 {
+pub(crate) fn seek<const A: u8, const B: u8, const BELOW: i8>(bytes: &[u8], mut at: u32) -> u32 {
     // Nearly always it is near: one look, without what a loop needs.
     if let Some(lane) = chunk_at(bytes, at) {
         let hits = hits::<A, B, BELOW>(lane);
         if hits != 0 {
             return at + hits.trailing_zeros();
         }
+        at += LANE as u32;
     }
     seek_on::<A, B, BELOW>(bytes, at)
 }

@@ -81,9 +81,10 @@ impl Path {
         let now = harness.now;
         let shard = harness.shard(ShardId(0));
         let frame = frame::split(black_box(bytes)).unwrap().unwrap();
-        let command = Command::parse(frame).unwrap();
-        assert_eq!(shard.place(origin, &command), Place::Here);
-        shard.apply(now, Input::Request { origin: *origin, command: &command, frame: bytes }, out);
+        let parsed = Command::parse(frame);
+        let command = parsed.as_ref().unwrap();
+        assert_eq!(shard.place(origin, command), Place::Here);
+        shard.apply(now, Input::Request { origin: *origin, command, frame: bytes }, out);
     }
 
     /// Plans and completes writes as a disk that takes no time would; the bytes are not copied.

@@ -47,11 +47,17 @@ fn try_send(shard: &mut Shard, ask: &Ask<'_>, out: &mut Effects) -> Result<Answe
     let topic = topic_of(&header, &mut scratch)?;
     check_service(&shard.metadata, ask)?;
     retain::admit(shard)?;
-    check_name(topic)?;
-    if let TopicKind::Retry(group) = TopicKind::parse(topic) {
+    let kind = TopicKind::parse(topic);
+    if let TopicKind::Retry(group) = kind {
+        check_name(topic)?;
         return retry::send(shard, ask, &header, topic, group, out);
     }
+    if !kind.clients_may_send() {
+        return Err(forbidden(topic));
+    }
     let Some(target) = target(shard, topic, header.queue_id)? else {
+        // That of a topic that there is was checked when it was made.
+        check_name(topic)?;
         return topic_wait::wait(shard, ask, &header, topic, out);
     };
     send_to(shard, ask, &header, topic, target, out)
@@ -102,18 +108,13 @@ fn check_service(metadata: &Metadata, ask: &Ask<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-#[inline]
 fn check_name(topic: &str) -> Result<(), Refusal> {
-    if let Err(error) = topic_names::check_topic(topic) {
-        return Err(bad_name(&error));
-    }
-    if !TopicKind::parse(topic).clients_may_send() {
-        return Err(Refusal::new(
-            ResponseCode::NoPermission,
-            format!("sending to topic[{topic}] is forbidden: it is the broker's own"),
-        ));
-    }
-    Ok(())
+    topic_names::check_topic(topic).map_err(|error| bad_name(&error))
+}
+
+#[cold]
+fn forbidden(topic: &str) -> Refusal {
+    Refusal::new(ResponseCode::NoPermission, format!("sending to topic[{topic}] is forbidden: it is the broker's own"))
 }
 
 #[cold]

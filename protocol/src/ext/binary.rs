@@ -60,17 +60,18 @@ fn fixed<'a>(reader: &mut Reader<'a>, command: &mut Command<'a>) -> Option<Fixed
 fn entries(header: &[u8], at: usize, ext: &mut Ext<'_>) -> Result<(), CommandError> {
     let mut reader = Reader::new(header);
     reader.take(at).ok_or(CommandError::BinaryTooShort)?;
+    let mut at = at as u32;
     while !reader.is_empty() {
         let key = reader.counted_i16().ok_or(CommandError::BinaryTooShort)?;
-        let key_end = reader.position();
         let value = reader.counted_i32().ok_or(CommandError::BinaryTooShort)?;
-        let value_end = reader.position();
         if !(is_text(key) && is_text(value)) {
             return Err(CommandError::NotUtf8);
         }
-        let key = Span::new((key_end - key.len()) as u32, key_end as u32, false);
-        let value = Span::new((value_end - value.len()) as u32, value_end as u32, false);
-        if !ext.push(key, value) {
+        let key_at = at + 2;
+        let key_end = key_at + key.len() as u32;
+        let value_at = key_end + 4;
+        at = value_at + value.len() as u32;
+        if !ext.push(Span::new(key_at, key_end, false), Span::new(value_at, at, false)) {
             return Err(CommandError::TooManyFields);
         }
     }

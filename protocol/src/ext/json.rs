@@ -31,6 +31,12 @@ pub(crate) fn parse<'a>(header: &'a [u8], command: &mut Command<'a>) -> Result<(
     Ok(())
 }
 
+/// Whether both are decimal digits, of which all are hexadecimal ones.
+#[inline(always)]
+fn are_digits(two: &[u8; 2]) -> bool {
+    two[0].is_ascii_digit() && two[1].is_ascii_digit()
+}
+
 /// Reads tokens from left to right; `None` is a failure whose reason is in `failure`.
 struct Scanner<'a> {
     bytes: &'a [u8],
@@ -173,7 +179,12 @@ impl<'a> Scanner<'a> {
             return self.bad("expected a string");
         }
         let start = self.at + 1;
-        let end = seek::<b'"', b'\\', ASCII>(self.bytes, start);
+        self.string_to(start, seek::<b'"', b'\\', ASCII>(self.bytes, start))
+    }
+
+    /// A string literal whose first quote, backslash or byte beyond ASCII behind the opening quote (or missing end) is at `end`.
+    #[inline(always)]
+    fn string_to(&mut self, start: u32, end: u32) -> Option<Span> {
         if self.bytes.get(end as usize) == Some(&b'"') {
             self.at = end + 1;
             return Some(Span::new(start, end, false));
@@ -212,7 +223,7 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn escape(&mut self, at: u32) -> Option<u32> {
         // Control characters first: they are what is escaped in practice.
-        if let Some(&[_, b'u', b'0', b'0', b'0', b'0'..=b'9']) = chunk_at(self.bytes, at) {
+        if chunk_at(self.bytes, at) == Some(b"\\u00") && chunk_at(self.bytes, at + 4).is_some_and(are_digits) {
             return Some(at + 6);
         }
         match self.bytes.get(at as usize + 1) {
@@ -227,7 +238,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn string_or_null(&mut self) -> Option<Option<Span>> {
         if self.peek() == b'n' {
             self.word(b"null")?;
@@ -237,24 +248,25 @@ impl<'a> Scanner<'a> {
     }
 
     /// An integer member; also accepted in quotes, as fastjson does.
-    #[inline]
+    #[inline(always)]
     fn int(&mut self, member: &'static str) -> Option<i32> {
-        let start = self.at;
-        let mut value = 0;
+        let (mut at, mut value) = (self.at, 0);
         // So many digits always fit; whatever else there may be is read the slow way.
-        while let digit @ 0..=9 = self.peek().wrapping_sub(b'0')
-            && self.at < start + 9
+        while at < self.at + 9
+            && let Some(digit) =
+                self.bytes.get(at as usize).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
         {
             value = value * 10 + i32::from(digit);
-            self.at += 1;
+            at += 1;
         }
-        if self.at > start && matches!(self.peek(), b',' | b'}') {
+        if at > self.at && matches!(self.bytes.get(at as usize), Some(b',' | b'}')) {
+            self.at = at;
             return Some(value);
         }
-        self.at = start;
         self.unusual_int(member)
     }
 
+    #[cold]
     fn unusual_int(&mut self, member: &'static str) -> Option<i32> {
         let digits = if self.peek() == b'"' {
             self.string()?.range()
@@ -280,46 +292,50 @@ impl<'a> Scanner<'a> {
         self.open(b'{', "extFields is not an object")?;
         let mut more = !self.closes(b'}');
         while more {
-            if self.peek() == b'"' {
-                self.usual_fields(ext)?;
-            }
-            let key = self.key()?;
-            let value = match self.peek() {
-                b'"' => Some(self.string()?),
-                _ => self.unquoted_value()?,
-            };
-            if let Some(value) = value
-                && !ext.push(key, value)
-            {
-                return self.fail(CommandError::TooManyFields);
+            let behind_value = self.peek() == b'"' && self.usual_fields(ext)?;
+            if !behind_value {
+                let key = self.key()?;
+                let value = match self.peek() {
+                    b'"' => Some(self.string()?),
+                    _ => self.unquoted_value()?,
+                };
+                if let Some(value) = value {
+                    self.push(ext, key, value)?;
+                }
             }
             more = self.next_member(b'}')?;
         }
         Some(())
     }
 
-    /// The fields from here on that are written as all clients do: two strings in a row, nothing escaped in them, nothing but ASCII
-    /// and no blanks around them. Stops at the first that is not, and at the last one.
+    /// The fields from here, a quote, on that are written as all clients do: two strings in a row with no blanks around them. `true` if
+    /// it stops behind a value, after which something else comes, `false` if it stops at a key.
     #[inline]
-    fn usual_fields(&mut self, ext: &mut Ext<'_>) -> Option<()> {
-        while let Some(key_end) = self.usual_string(self.at, *b"\":\"")
-            && let Some(value_end) = self.usual_string(key_end + 2, *b"\",\"")
-        {
-            let (key, value) = (Span::new(self.at + 1, key_end, false), Span::new(key_end + 3, value_end, false));
-            if !ext.push(key, value) {
-                return self.fail(CommandError::TooManyFields);
+    fn usual_fields(&mut self, ext: &mut Ext<'_>) -> Option<bool> {
+        loop {
+            let key_end = seek::<b'"', b'\\', ASCII>(self.bytes, self.at + 1);
+            if chunk_at(self.bytes, key_end) != Some(b"\":\"") {
+                return Some(false);
             }
-            self.at = value_end + 2;
+            let key = Span::new(self.at + 1, key_end, false);
+            let (start, end) = (key_end + 3, seek::<b'"', b'\\', ASCII>(self.bytes, key_end + 3));
+            if chunk_at(self.bytes, end) == Some(b"\",\"") {
+                self.push(ext, key, Span::new(start, end, false))?;
+                self.at = end + 2;
+                continue;
+            }
+            let value = self.string_to(start, end)?;
+            self.push(ext, key, value)?;
+            if !self.are_next(*b",\"") {
+                return Some(true);
+            }
+            self.at += 1;
         }
-        Some(())
     }
 
-    /// Where the string whose opening quote is at `quote` ends, if nothing in it is special and its closing quote and what follows
-    /// are `end`.
     #[inline(always)]
-    fn usual_string(&self, quote: u32, end: [u8; 3]) -> Option<u32> {
-        let at = seek::<b'"', b'\\', ASCII>(self.bytes, quote + 1);
-        (chunk_at(self.bytes, at) == Some(&end)).then_some(at)
+    fn push(&mut self, ext: &mut Ext<'_>, key: Span, value: Span) -> Option<()> {
+        if ext.push(key, value) { Some(()) } else { self.fail(CommandError::TooManyFields) }
     }
 
     /// A value of extFields that is no string: a number or boolean counts as its text; null and nested

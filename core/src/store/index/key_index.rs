@@ -18,11 +18,12 @@ const _: () = assert!(SEGMENT_MAX <= 1 << PLACE_BITS);
 
 /// The hash of a key of a topic (also of a unique id). Part of the disk format, `docs/storage-format.md` section 5.
 #[inline]
-pub fn key_hash(topic: &str, key: &str) -> u64 {
+pub fn key_hash(topic: &str, key: impl AsRef<[u8]>) -> u64 {
+    let key = key.as_ref();
     let mut words = Words { word: 0, filled: 0, hash: (topic.len() + 1 + key.len()) as u64 };
     words.take(topic.as_bytes());
     words.take(b"#");
-    words.take(key.as_bytes());
+    words.take(key);
     words.finish()
 }
 

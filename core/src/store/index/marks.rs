@@ -54,10 +54,11 @@ impl<'a> Marks<'a> {
     #[inline]
     pub fn index(&self, index: &mut KeyIndex, topic: &str, position: Position, store_ms: i64) {
         if let Some(key) = self.unique_key {
-            index.add(key_hash(topic, key), position, store_ms);
+            index.add(key_hash(topic, key.as_bytes()), position, store_ms);
         }
         if let Some(keys) = self.keys {
-            for key in keys.split(' ').filter(|key| !key.is_empty()).take(KEYS_PER_MESSAGE_MAX) {
+            let keys = keys.as_bytes().split(|byte| *byte == b' ');
+            for key in keys.filter(|key| !key.is_empty()).take(KEYS_PER_MESSAGE_MAX) {
                 index.add(key_hash(topic, key), position, store_ms);
             }
         }
