@@ -86,7 +86,8 @@ pub struct GatherId(pub u64);
 /// What happened.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A request that [`crate::shard::Shard::place`] put here. `frame` is the whole frame, length word included;
+    /// A request that [`crate::shard::Shard::place`] put here, on its connection's shard or, in the order of what that one tells
+    /// this one, on another. `frame` is the whole frame, length word included;
     /// it is copied only if the request must wait for its topic or ask the other shards.
     Request { origin: Origin, command: &'a Command<'a>, frame: &'a [u8] },
     /// A client's answer to a push of ours. Goes to the shard that pushed; with several shards per executor the
@@ -120,7 +121,7 @@ pub enum Input<'a> {
 /// What shards say to each other; moved by value over one bounded FIFO per ordered pair.
 #[derive(Debug)]
 pub enum PeerMessage {
-    /// A request whose place is the receiver.
+    /// A request that stood in line here and whose place is the receiver.
     Request { origin: Origin, frame: Box<[u8]> },
     /// To control: a message was sent to a topic that does not exist; create it if the settings allow.
     TopicWanted { wish: Box<TopicWish> },

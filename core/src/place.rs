@@ -31,6 +31,6 @@ pub enum Rule {
 pub enum Place {
     /// On the shard that was asked. Also: unknown topics (the home shard parks or refuses), refusals, gathers.
     Here,
-    /// On this other shard: move the frame there as `PeerMessage::Request`.
+    /// On this other shard: it gets the request as its own `Input::Request`, behind what this one has told it before.
     Shard(ShardId),
 }

@@ -50,8 +50,9 @@ impl Span {
     }
 }
 
+/// Where one key and its value lie in the header.
 #[derive(Clone, Copy)]
-struct Entry {
+pub(crate) struct Entry {
     key: Span,
     value: Span,
 }
@@ -73,6 +74,27 @@ impl<'a> Ext<'a> {
     /// No entries at all.
     pub fn empty() -> Self {
         Ext::over(&[])
+    }
+
+    /// The entries of a header that was read before.
+    ///
+    /// The caller has them from [`Ext::entries`] over the same bytes: [`Ext::text`] relies on it.
+    #[inline]
+    pub(crate) fn of_entries(header: &'a [u8], entries: &[Entry]) -> Self {
+        let mut ext = Ext::over(header);
+        let fits = ext.entries.try_extend_from_slice(entries);
+        debug_assert!(fits.is_ok(), "they came out of such a list");
+        ext
+    }
+
+    /// Where all entries lie.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What the entries lie in.
+    pub(crate) fn header(&self) -> &'a [u8] {
+        self.header
     }
 
     /// Adds an entry; `false` when the list is full.
@@ -98,7 +120,8 @@ impl<'a> Ext<'a> {
         // SAFETY: every span was made by `json` or `binary`. `json` cuts only at ASCII quotes or around ASCII
         // tokens, and before it asks for a text or returns the command it has validated the header as UTF-8
         // unless all of it is ASCII; `binary` validates each key and value by itself. A command that either
-        // finds fault with is dropped unread. The header is borrowed immutably since then.
+        // finds fault with is dropped unread. The header is borrowed immutably since then; `Convoy` moves spans
+        // together with a copy of their header.
         let raw = unsafe { std::str::from_utf8_unchecked(bytes) };
         Some(Text::checked(raw, span.len & ESCAPED != 0))
     }

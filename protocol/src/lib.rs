@@ -10,6 +10,7 @@
 //! | `text` | a header value as it lies in the frame, JSON escapes and all |
 //! | `header`, `headers/*` | the `header!` macro and a table of fields per request, by family |
 //! | `bodies/*` | JSON and compressed bodies, by family; both JSON dialects |
+//! | `convoy` | commands on their way to another thread |
 //! | `encode` | writing a command at the end of a send buffer |
 //! | `request_code`, `response_code`, `language` | the tables of numbers and names |
 //! | `record`, `batch`, `properties` | messages: stored (which is what consumers receive), batched, and their properties |
@@ -33,6 +34,7 @@
 pub mod batch;
 pub mod bodies;
 pub mod command;
+pub mod convoy;
 pub mod encode;
 pub mod ext;
 pub mod frame;

@@ -19,13 +19,14 @@ use ringmq_core::shard::Shard;
 use ringmq_core::store::Undurable;
 use ringmq_core::topic::Registration;
 use ringmq_protocol::command::Command;
+use ringmq_protocol::convoy::Convoy;
 use ringmq_protocol::request_code::RequestCode;
 
 use crate::clock;
 use crate::disk::Disk;
 use crate::disk::ring::{LogRing, Writing};
 use crate::limits;
-use crate::mesh::{Batch, Mesh};
+use crate::mesh::{Batch, Mesh, Said};
 use crate::net::Door;
 use crate::net::table::{Blocked, Table};
 use crate::nudge::Nudge;
@@ -180,9 +181,32 @@ impl Driver {
             Place::Here => return home.apply(now, Input::Request { origin, command, frame }),
             Place::Shard(to) => to,
         };
-        // Through the home shard's own line, so that a frame never overtakes one that the home shard sends on.
-        let message = PeerMessage::Request { origin, frame: frame.into() };
-        home.out.borrow_mut().peers.push((to, message));
+        // Behind what the home shard itself has sent on: a frame overtakes no earlier one of its topic.
+        if !home.out.borrow().peers.is_empty() {
+            self.carry_out();
+        }
+        let core = self.cores[usize::from(to.0)];
+        if core == self.core {
+            self.asked(now, to, origin, command, frame);
+        } else {
+            self.mesh.borrow().put(core, frame.len(), |batch| batch.request(home.id, to, origin, command, frame));
+        }
+    }
+
+    /// A request came to another shard, here or on another executor, and is answered by this one.
+    fn asked(&self, now: Now, to: ShardId, origin: Origin, command: &Command<'_>, frame: &[u8]) {
+        if let Some(hosted) = self.hosted(to) {
+            hosted.apply(now, Input::Request { origin, command, frame });
+            self.carry_much(hosted);
+        }
+    }
+
+    /// Carries out effects before there is too much of them.
+    fn carry_much(&self, hosted: &Hosted) {
+        let collected = hosted.out.borrow().bytes.len();
+        if collected >= limits::EFFECTS_BYTES {
+            self.carry_out();
+        }
     }
 
     /// Whether nobody but those who pull messages has asked for anything lately.
@@ -270,19 +294,43 @@ impl Driver {
         self.hosted.iter().for_each(|hosted| hosted.apply(now, Input::Closed { conn }));
     }
 
-    /// Another executor's batch arrived. Sockets are the caller's.
-    pub fn received(&self, batch: Batch) {
+    /// Another executor's batch arrived. Sockets are the caller's. Like requests that came in one read it happens at one time, and
+    /// its effects are carried out once.
+    pub fn received(&self, from: CoreId, mut batch: Batch) {
         let now = clock::now();
         batch.each_send(|conn, frames| self.table.borrow_mut().push(conn, frames));
-        let Batch { sockets: _, peers, answers, closed, frames: _, sends: _, closes } = batch;
-        self.local.borrow_mut().extend(peers);
+        self.took(now, &mut batch.peers, &batch.requests);
         self.carry_out();
-        for (origin, frame) in answers {
+        let Batch { answers, closed, closes, .. } = &mut batch;
+        for (origin, frame) in answers.drain(..) {
             self.received_answer(now, origin, &frame);
         }
-        closed.into_iter().for_each(|conn| self.tell_closed(conn));
-        closes.into_iter().for_each(|conn| self.close(conn));
+        closed.drain(..).for_each(|conn| self.tell_closed(conn));
+        closes.drain(..).for_each(|conn| self.close(conn));
         self.carry_out();
+        self.mesh.borrow().give_back(from, batch);
+    }
+
+    /// What shards of another executor have for shards here, in its order.
+    fn took(&self, now: Now, peers: &mut Vec<(ShardId, ShardId, Said)>, requests: &Convoy) {
+        let mut requests = requests.iter();
+        for (from, to, said) in peers.drain(..) {
+            match said {
+                Said::Message(message) => self.told(now, from, to, message),
+                Said::Request(origin) => {
+                    let (frame, command) = requests.next().expect("a batch has a frame for each of its requests");
+                    self.asked(now, to, origin, &command, frame);
+                }
+            }
+        }
+    }
+
+    /// A message of another shard came.
+    fn told(&self, now: Now, from: ShardId, to: ShardId, message: PeerMessage) {
+        if let Some(hosted) = self.hosted(to) {
+            hosted.apply(now, Input::Peer { from, message });
+            self.carry_much(hosted);
+        }
     }
 
     fn received_answer(&self, now: Now, origin: Origin, frame: &[u8]) {
@@ -379,7 +427,7 @@ impl Driver {
             // Small or rare: the number of messages bounds them.
             _ => 0,
         };
-        self.mesh.borrow().put(core, weight, |batch| batch.peers.push((from, to, message)));
+        self.mesh.borrow().put(core, weight, |batch| batch.peers.push((from, to, Said::Message(message))));
     }
 
     /// Moves encoded frames to their connections; neighbours for the same connection in one go.

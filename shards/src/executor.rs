@@ -154,9 +154,10 @@ fn connect(driver: &Rc<Driver>, ends: Ends, census: &Census) {
         let turn = driver.turn.clone();
         glommio::spawn_local(async move { mesh::carry(link, sender.connect().await, turn).await }).detach();
     }
-    for (_, receiver) in ends.receivers {
+    for (from, receiver) in ends.receivers {
         let (driver, census) = (driver.clone(), census.clone());
-        glommio::spawn_local(async move { turn::receive(driver, receiver.connect().await, census).await }).detach();
+        glommio::spawn_local(async move { turn::receive(driver, from, receiver.connect().await, census).await })
+            .detach();
     }
 }
 

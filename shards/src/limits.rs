@@ -65,6 +65,12 @@ pub const MESH_PAUSE: usize = 4 * 1024 * 1024;
 /// Messages waiting for one other executor at which this one stops reading its connections.
 pub const MESH_PAUSE_MESSAGES: usize = 16_384;
 
+/// Bytes of frames, and of answers, that a batch keeps memory for while it is empty: more than a turn usually moves.
+pub const MESH_KEEP: usize = 512 * 1024;
+
+/// The same in messages.
+pub const MESH_KEEP_MESSAGES: usize = 4096;
+
 /// Waiting on the spot for a write that somebody waits for is worth while on disks up to this slow, microseconds: a virtual CPU
 /// that sleeps is back after 30 to 50, and nothing else could be written meanwhile anyhow.
 pub const LINGER_MAX_US: u64 = 200;

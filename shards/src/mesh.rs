@@ -2,7 +2,8 @@
 //!
 //! Owns the batches, their weight, and the wiring of the channels. While a channel is full its batch grows here, and at a limit
 //! the executor stops reading its connections until there is room: nothing is dropped and nothing grows without bound.
-//! Never looks into a message.
+//! A request travels as its frame and what was read in it, copied into memory that goes back with the next batch the other way:
+//! nothing is allocated for it, and nothing is given to one CPU's heap that was taken from another's. Never looks into a message.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,10 +12,21 @@ use std::rc::Rc;
 use glommio::channels::shared_channel::{ConnectedSender, SharedReceiver, SharedSender, new_bounded};
 use glommio::net::AcceptedTcpStream;
 use ringmq_core::event::{ConnId, CoreId, Origin, PeerMessage, ShardId};
+use ringmq_protocol::command::Command;
+use ringmq_protocol::convoy::Convoy;
 
 use crate::limits;
 use crate::net::Door;
 use crate::nudge::Nudge;
+
+/// What one shard has for another one.
+#[derive(Debug)]
+pub enum Said {
+    /// Something core made.
+    Message(PeerMessage),
+    /// A request that came to one and runs on the other: the next one in the batch's convoy.
+    Request(Origin),
+}
 
 /// What one executor has for another one at the end of a loop turn.
 #[derive(Default)]
@@ -22,7 +34,9 @@ pub struct Batch {
     /// Connections that the receiver shall serve.
     pub sockets: Vec<(AcceptedTcpStream, Door)>,
     /// Messages between shards: sender, receiver, message. In the order they were sent.
-    pub peers: Vec<(ShardId, ShardId, PeerMessage)>,
+    pub peers: Vec<(ShardId, ShardId, Said)>,
+    /// The requests among them.
+    pub requests: Convoy,
     /// Frames in which clients answer a push of the control shard, which lives at the receiver.
     pub answers: Vec<(Origin, Box<[u8]>)>,
     /// Connections of the sender that are gone. After `peers`: the last requests of a connection come before its end.
@@ -38,13 +52,42 @@ pub struct Batch {
 impl Batch {
     /// Whether there is nothing to move.
     pub fn is_empty(&self) -> bool {
-        let Batch { sockets, peers, answers, closed, frames: _, sends, closes } = self;
+        let Batch { sockets, peers, requests: _, answers, closed, frames: _, sends, closes } = self;
         sockets.is_empty()
             && peers.is_empty()
             && answers.is_empty()
             && closed.is_empty()
             && sends.is_empty()
             && closes.is_empty()
+    }
+
+    /// Queues a request that runs on a shard of the receiver.
+    pub fn request(&mut self, from: ShardId, to: ShardId, origin: Origin, command: &Command<'_>, frame: &[u8]) {
+        self.requests.push(frame, command);
+        self.peers.push((from, to, Said::Request(origin)));
+    }
+
+    /// Forgets everything, keeps the memory; gives memory back of which there is more than a turn usually wants.
+    fn emptied(mut self) -> Self {
+        let Batch { sockets, peers, requests, answers, closed, frames, sends, closes } = &mut self;
+        sockets.clear();
+        peers.clear();
+        requests.clear();
+        answers.clear();
+        closed.clear();
+        frames.clear();
+        sends.clear();
+        closes.clear();
+        if peers.capacity() > limits::MESH_KEEP_MESSAGES {
+            *peers = Vec::new();
+        }
+        if requests.capacity() > limits::MESH_KEEP {
+            *requests = Convoy::default();
+        }
+        if frames.capacity() > limits::MESH_KEEP {
+            *frames = Vec::new();
+        }
+        self
     }
 
     /// Queues frames for one connection of the receiver.
@@ -106,6 +149,8 @@ pub struct Link {
     pending: RefCell<Batch>,
     /// Bytes of frames in `pending`.
     weight: Cell<usize>,
+    /// Empty batches that came from there, to be filled and sent back.
+    spare: RefCell<Vec<Batch>>,
     ready: Nudge,
 }
 
@@ -135,6 +180,15 @@ impl Mesh {
         put(&mut link.pending.borrow_mut());
     }
 
+    /// A batch of `from` was carried out: its memory goes back there with what it is sent next.
+    pub fn give_back(&self, from: CoreId, batch: Batch) {
+        let Some(link) = self.links.get(usize::from(from.0)).and_then(Option::as_ref) else { return };
+        let mut spare = link.spare.borrow_mut();
+        if spare.len() < limits::MESH_BATCHES {
+            spare.push(batch.emptied());
+        }
+    }
+
     /// Queues the same for every other executor.
     pub fn put_all(&self, mut put: impl FnMut(&mut Batch)) {
         self.links.iter().flatten().for_each(|link| put(&mut link.pending.borrow_mut()));
@@ -159,11 +213,12 @@ impl Mesh {
 pub async fn carry(link: Rc<Link>, sender: ConnectedSender<Batch>, turn: Rc<Nudge>) {
     loop {
         link.ready.wait().await;
-        let batch = link.pending.take();
-        link.weight.set(0);
-        if batch.is_empty() {
+        if link.pending.borrow().is_empty() {
             continue;
         }
+        let next = link.spare.borrow_mut().pop().unwrap_or_default();
+        let batch = link.pending.replace(next);
+        link.weight.set(0);
         // An error means the process is stopping: nobody is left to serve.
         if sender.send(batch).await.is_err() {
             return;

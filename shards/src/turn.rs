@@ -17,7 +17,7 @@ use futures_lite::{AsyncWrite, Future};
 use glommio::channels::shared_channel::ConnectedReceiver;
 use glommio::net::TcpStream;
 use glommio::timer::Timer;
-use ringmq_core::event::{ConnId, DiskError};
+use ringmq_core::event::{ConnId, CoreId, DiskError};
 use ringmq_core::namesrv::{FileToWrite, NamesrvInput};
 
 use crate::clock;
@@ -129,11 +129,11 @@ pub async fn close_idle(driver: Rc<Driver>, idle: Duration) {
 }
 
 /// Takes in what another executor sends until it is gone.
-pub async fn receive(driver: Rc<Driver>, receiver: ConnectedReceiver<Batch>, census: Census) {
+pub async fn receive(driver: Rc<Driver>, from: CoreId, receiver: ConnectedReceiver<Batch>, census: Census) {
     while let Some(mut batch) = receiver.recv().await {
         for (socket, door) in batch.sockets.drain(..) {
             listener::adopt(&driver, socket, door, &census);
         }
-        driver.received(batch);
+        driver.received(from, batch);
     }
 }
