@@ -52,7 +52,8 @@ impl Convoy {
         let remark = remark.map(|remark| {
             let (raw, escaped) = remark.raw();
             let at = place_in(header, raw.as_bytes()).expect("a remark lies in its command's header");
-            Span::new(at, at + raw.len(), escaped)
+            // A frame is below 2^24 bytes.
+            Span::new(at as u32, (at + raw.len()) as u32, escaped)
         });
         self.bytes.extend_from_slice(frame);
         self.entries.extend_from_slice(ext.entries());
