@@ -198,13 +198,15 @@ impl Cold {
         // What is in the tail is not read; the last chunk below it would be read twice.
         let end = log.resident_from().min(log.durable());
         let ahead: Vec<Stretch> = self.cache.ahead().collect();
+        // One at a time: to begin a read takes a while, too.
+        let most = COLD_LOADS.min(self.loads.len() + 1);
         for mut stretch in ahead {
             stretch.to = stretch.to.min(end.0);
             if stretch.to - stretch.from.min(stretch.to) > COLD_READ_MAX {
                 // A window that moves on by a chunk would be read chunk by chunk.
                 stretch.to -= stretch.to % COLD_READ_MAX;
             }
-            self.load(stretch, COLD_LOADS, log, reads, out);
+            self.load(stretch, most, log, reads, out);
         }
         if self.loads.is_empty()
             && self.turn.is_empty()

@@ -81,7 +81,7 @@ pub const LINGER_BYTES: usize = 16 * 1024;
 /// Wake-ups of completed writes that one read takes: as many as there usually are.
 pub const WAKE_UPS: usize = 64;
 
-/// Cold reads under way per executor; the rest wait in order. Eight 1 MiB reads keep an NVMe device busy.
+/// Cold reads under way per executor; the rest wait in order. Eight reads of 512 KiB keep an NVMe device busy.
 pub const COLD_READS: usize = 8;
 
 /// Bytes of old messages verified and copied at once: some 50 us, and as much again for the sockets that take them. Whoever

@@ -67,8 +67,9 @@ pub const WITNESS_SPAN: u64 = 8 << 20;
 /// Unit in which the log is read back and kept: about one frame. A lone record costs two or three of them.
 pub const COLD_CHUNK: u64 = 256 * 1024;
 
-/// Largest single read of the log, bytes: with several under way an NVMe or virtio disk gives all it has.
-pub const COLD_READ_MAX: u64 = 1 << 20;
+/// Largest single read of the log, bytes: with several under way an NVMe or virtio disk gives all it has. To pin the pages of one
+/// and hand it to the disk takes the kernel 150 us a MiB, and whoever sends meanwhile waits for that.
+pub const COLD_READ_MAX: u64 = 512 * 1024;
 
 /// Memory for what was read back, per shard. A frame larger than usual (one record of up to 16 MiB) may exceed it while
 /// it is waited for.
