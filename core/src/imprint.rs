@@ -5,7 +5,7 @@
 
 use ringmq_protocol::encode::Prepared;
 use ringmq_protocol::header::FieldSink;
-use ringmq_protocol::properties::names;
+use ringmq_protocol::properties::{self, names};
 use ringmq_protocol::text::Text;
 
 use crate::settings::BrokerSettings;
@@ -22,20 +22,23 @@ pub struct Imprint {
 impl Imprint {
     /// What goes with these settings.
     pub fn of(settings: &BrokerSettings) -> Self {
-        let identity = &settings.identity;
-        let trace_on = trace_on(settings);
-        let pairs = [
-            (names::MSG_REGION, identity.region_id.as_str()),
-            (names::TRACE_ON, trace_on),
-            (names::CLUSTER, identity.broker_cluster_name.as_str()),
-        ];
-        let properties = pairs.iter().map(|(key, value)| format!("{key}\u{1}{value}\u{2}")).collect();
+        let properties = properties::build(pairs(settings));
         let answer = Prepared::of(|fields| {
-            fields.text(names::MSG_REGION, Text::plain(&identity.region_id));
-            fields.text(names::TRACE_ON, Text::plain(trace_on));
+            fields.text(names::MSG_REGION, Text::plain(&settings.identity.region_id));
+            fields.text(names::TRACE_ON, Text::plain(trace_on(settings)));
         });
         Imprint { properties, answer }
     }
+}
+
+/// The properties that every stored message carries.
+pub fn pairs(settings: &BrokerSettings) -> [(&'static str, &str); 3] {
+    let identity = &settings.identity;
+    [
+        (names::MSG_REGION, &identity.region_id),
+        (names::TRACE_ON, trace_on(settings)),
+        (names::CLUSTER, &identity.broker_cluster_name),
+    ]
 }
 
 /// The value of TRACE_ON.

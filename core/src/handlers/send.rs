@@ -25,7 +25,7 @@ use crate::append::{Flush, Intake, Stored};
 use crate::detour::{Detour, Extra, Numbers, Rooms};
 use crate::effects::{Answer, Ask, Effects, Refusal, ReplyTo};
 use crate::event::ShardId;
-use crate::imprint::trace_on;
+use crate::imprint;
 use crate::limits::{BATCH_MESSAGES_MAX, RETRY_TOPIC_MAX};
 use crate::metadata::Metadata;
 use crate::retain;
@@ -249,7 +249,7 @@ fn send_one(
     let detour = Detour::find(&found, text, header.sys_flag, header.reconsume_times, ask.now, &mut rooms)?;
     let (mut numbers, mut extra) = (Numbers::default(), Extra::new());
     let properties = if let Some(detour) = &detour {
-        stamp_broker(metadata, &mut extra);
+        extra.extend(imprint::pairs(&metadata.settings));
         extra.extend(made.as_deref().map(|key| (names::UNIQ_KEY, key)));
         detour.stamp(topic, target.queue_id, found.marks.unique_key, &mut numbers, &mut extra);
         PropertyParts { original: text, without: detour.without(), extra: &extra }
@@ -279,13 +279,6 @@ fn send_one(
     };
     let waits = target.flush == Flush::Sync && !found.no_wait;
     Ok(answer(metadata, &ask.to(), &reply, waits.then_some(stored.end), out))
-}
-
-/// The properties every stored message carries, for one on a detour.
-fn stamp_broker<'a>(metadata: &'a Metadata, extra: &mut Extra<'a>) {
-    extra.push((names::MSG_REGION, &metadata.settings.identity.region_id));
-    extra.push((names::TRACE_ON, trace_on(&metadata.settings)));
-    extra.push((names::CLUSTER, &metadata.settings.identity.broker_cluster_name));
 }
 
 /// Stores the messages of a batch one behind the other, all or none.

@@ -285,19 +285,13 @@ impl QueueTable {
         Ok(chain.get(at).copied())
     }
 
-    /// Whether an index on disk may say this: indexes tell of records below [`QueueTable::indexed_to`].
-    #[inline]
-    fn is_possible(&self, entry: &Entry) -> bool {
-        entry.is_possible(self.indexed_to())
-    }
-
     /// An entry of a run, by its number there, and its store time.
     fn entry_in(&mut self, run: &RunRef, number: u32, ahead: u32) -> Result<(Entry, i64), Absent> {
         let unit = run.unit + HEAD_UNITS + number;
         match self.unit(run.base, unit) {
             Some(found) => {
                 let (entry, after_ms) = entry_of(found, run.base);
-                if !self.is_possible(&entry) {
+                if !entry.is_possible(self.indexed_to()) {
                     self.note_damaged(run.base);
                     return Err(self.missing(Wanted::pages(run.base, 0, 1)));
                 }
@@ -390,7 +384,7 @@ impl QueueTable {
             let units = &content.as_chunks::<UNIT>().0[(unit % PAGE_UNITS) as usize..];
             for unit in units.iter().take((end - *next) as usize) {
                 let (entry, _) = entry_of(unit, run.base);
-                if !self.is_possible(&entry) {
+                if !entry.is_possible(self.indexed_to()) {
                     return Some(*run);
                 }
                 out.push((*next, entry));
